@@ -1,0 +1,207 @@
+//! `Child`: a running child with its pipes, as `tokio::process` has it.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::process::{Child as StdChild, ExitStatus, Output};
+
+use super::output;
+use super::pipe::{Pipe, Stderr, Stdin, Stdout};
+use crate::kernel::sys;
+use crate::reactor::Reactor;
+use crate::reap::process::Process;
+use crate::reap::reaper::Reaper;
+use crate::reap::wait::Kill;
+
+/// A child process, waited for on the reactor `R`.
+///
+/// Dropped while it runs, it goes on, and is reaped when it ends, whatever becomes of the runtime;
+/// with [`kill_on_drop`](crate::Command::kill_on_drop) it is killed first.
+///
+/// The pipes are public fields, to be taken out with [`Option::take`].
+#[derive(Debug)]
+pub struct Child<R: Reactor> {
+    owned: Owned<R>,
+    /// The child's standard input, if it was piped. [`wait`](Self::wait) closes it.
+    pub stdin: Option<R::Pipe<Stdin>>,
+    /// The child's standard output, if it was piped.
+    pub stdout: Option<R::Pipe<Stdout>>,
+    /// The child's standard error, if it was piped.
+    pub stderr: Option<R::Pipe<Stderr>>,
+}
+
+/// The child without its pipes. It has the `Drop`, so that the pipes can be moved out of a
+/// [`Child`].
+#[derive(Debug)]
+struct Owned<R: Reactor> {
+    reaper: Reaper<R, Process>,
+    kill_on_drop: bool,
+    forks: u32,
+}
+
+impl<R: Reactor> Drop for Owned<R> {
+    fn drop(&mut self) {
+        // In a process that was forked off, the child is the parent's.
+        if self.kill_on_drop && sys::forks() == self.forks {
+            // An error means that it was reaped, or runs as another user, as it would after a
+            // kill(2).
+            let _ = self.reaper.kill();
+        }
+    }
+}
+
+impl<R: Reactor> Child<R> {
+    /// Takes over a running child of the standard library, with its pipes.
+    ///
+    /// # Errors
+    ///
+    /// If the child cannot be waited for, since something else reaped it; it is given back in the
+    /// error.
+    pub fn from_std(mut child: StdChild) -> Result<Self, FromStdError> {
+        match Process::of_std(&mut child) {
+            Ok(process) => Ok(Self::new(process, child, false)),
+            Err(error) => Err(FromStdError { error, child }),
+        }
+    }
+
+    /// Nothing in here can fail: from a fork on, the child is owned.
+    pub(crate) fn new(process: Process, mut child: StdChild, kill_on_drop: bool) -> Self {
+        let owned = Owned { reaper: Reaper::new(process), kill_on_drop, forks: sys::forks() };
+        Self {
+            owned,
+            stdin: child.stdin.take().map(|pipe| Pipe::from_std(pipe).into()),
+            stdout: child.stdout.take().map(|pipe| Pipe::from_std(pipe).into()),
+            stderr: child.stderr.take().map(|pipe| Pipe::from_std(pipe).into()),
+        }
+    }
+
+    /// The process's number; `None` once it was reaped, since then it may be another's.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        let process: &Process = &self.owned.reaper;
+        (!process.is_reaped()).then(|| process.id())
+    }
+
+    /// Sends `SIGKILL` and returns at once; the child is still to be waited for.
+    ///
+    /// The signal goes through the pidfd. It needs no runtime. Of a child that this handle has
+    /// reaped there is nothing to kill, and that is no error, as in `tokio::process`.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if the child runs as another user.
+    pub fn start_kill(&mut self) -> io::Result<()> {
+        if self.owned.reaper.is_reaped() { Ok(()) } else { self.owned.reaper.kill() }
+    }
+
+    /// Kills the child and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start_kill`](Self::start_kill) and [`wait`](Self::wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// The signal is sent by the first poll; after that it is as safe as [`wait`](Self::wait).
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.start_kill()?;
+        self.wait().await?;
+        Ok(())
+    }
+
+    /// Waits for the child's end; again and again gives the same status.
+    ///
+    /// The child's standard input, if it is still here, is closed first: else a child that reads to
+    /// its end would never end. As soon as the status is known, the pidfd and its registration are
+    /// freed.
+    ///
+    /// # Errors
+    ///
+    /// [`StatusLost`](crate::StatusLost) if something else reaped the child on a kernel that then
+    /// cannot tell the status; [`Reactor::current`]'s error where there is no runtime; `EAGAIN`
+    /// where there is no pidfd, nor a thread to be had. After the latter two the child is as it
+    /// was, and may be waited for again.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped at any time and called again, also in another runtime.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        poll_fn(|cx| Pin::new(&mut self.owned.reaper).poll(cx)).await
+    }
+
+    /// Reaps the child if it has ended, without blocking; `None` while it runs.
+    ///
+    /// It needs no runtime, and leaves standard input open.
+    ///
+    /// # Errors
+    ///
+    /// [`StatusLost`](crate::StatusLost), as for [`wait`](Self::wait).
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.owned.reaper.try_wait()
+    }
+
+    /// Closes standard input, reads standard output and error to their ends, and waits for the
+    /// child.
+    ///
+    /// All three go on together: neither pipe blocks the other, and the child is reaped as soon as
+    /// it ends although a grandchild may still hold a pipe open. A pipe that is not there, or was
+    /// taken, gives nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait) and of reading. The child then goes the way of one that is
+    /// dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: what was read is lost with the future, and the child is dropped.
+    pub async fn wait_with_output(self) -> io::Result<Output> {
+        let Self { mut owned, stdin, stdout, stderr } = self;
+        drop(stdin);
+        output::collect(&mut owned.reaper, stdout.map(Into::into), stderr.map(Into::into)).await
+    }
+}
+
+impl<R: Reactor> TryFrom<StdChild> for Child<R> {
+    type Error = FromStdError;
+
+    fn try_from(child: StdChild) -> Result<Self, FromStdError> {
+        Self::from_std(child)
+    }
+}
+
+/// The error of [`Child::from_std`], with the child that it could not take over.
+#[derive(Debug)]
+pub struct FromStdError {
+    error: io::Error,
+    child: StdChild,
+}
+
+impl FromStdError {
+    /// The child, as it was, with its pipes.
+    #[must_use]
+    pub fn into_child(self) -> StdChild {
+        self.child
+    }
+}
+
+impl fmt::Display for FromStdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "child {} cannot be taken over", self.child.id())
+    }
+}
+
+impl Error for FromStdError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<FromStdError> for io::Error {
+    fn from(error: FromStdError) -> Self {
+        error.error
+    }
+}

@@ -1,0 +1,262 @@
+//! `Command`: the standard library's builder, whose children are awaited.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output, Stdio};
+
+use super::child::Child;
+use crate::reactor::Reactor;
+use crate::reap::process::Process;
+
+/// Builds and starts a child process that is awaited on the reactor `R`.
+///
+/// Its methods have the names, arguments and meaning of `tokio::process::Command`'s, and those that
+/// it shares with [`std::process::Command`] do what they do there.
+pub struct Command<R: Reactor> {
+    std: StdCommand,
+    kill_on_drop: bool,
+    reactor: PhantomData<fn() -> R>,
+}
+
+/// Building it.
+impl<R: Reactor> Command<R> {
+    /// A command for `program`, looked up in `PATH` unless it has a slash, with no arguments,
+    /// and with this process's environment, directory, standard input, output and error.
+    pub fn new<S: AsRef<OsStr>>(program: S) -> Self {
+        Self::from(StdCommand::new(program))
+    }
+
+    /// The standard library's command in it.
+    #[must_use]
+    pub fn as_std(&self) -> &StdCommand {
+        &self.std
+    }
+
+    /// The standard library's command in it, to be changed.
+    pub fn as_std_mut(&mut self) -> &mut StdCommand {
+        &mut self.std
+    }
+
+    /// The standard library's command; [`kill_on_drop`](Self::kill_on_drop) is lost.
+    #[must_use]
+    pub fn into_std(self) -> StdCommand {
+        self.std
+    }
+
+    /// Adds an argument.
+    pub fn arg<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
+        self.std.arg(arg);
+        self
+    }
+
+    /// Adds several arguments.
+    pub fn args<I, S>(&mut self, args: I) -> &mut Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.std.args(args);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env<K, V>(&mut self, key: K, val: V) -> &mut Self
+    where
+        K: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        self.std.env(key, val);
+        self
+    }
+
+    /// Sets several environment variables.
+    pub fn envs<I, K, V>(&mut self, vars: I) -> &mut Self
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        self.std.envs(vars);
+        self
+    }
+
+    /// Removes an environment variable.
+    pub fn env_remove<K: AsRef<OsStr>>(&mut self, key: K) -> &mut Self {
+        self.std.env_remove(key);
+        self
+    }
+
+    /// Starts from an empty environment.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.std.env_clear();
+        self
+    }
+
+    /// Sets the child's working directory.
+    pub fn current_dir<P: AsRef<Path>>(&mut self, dir: P) -> &mut Self {
+        self.std.current_dir(dir);
+        self
+    }
+
+    /// Sets the child's standard input; inherited by default.
+    pub fn stdin<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
+        self.std.stdin(cfg);
+        self
+    }
+
+    /// Sets the child's standard output; inherited by default, and always piped by
+    /// [`output`](Self::output).
+    pub fn stdout<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
+        self.std.stdout(cfg);
+        self
+    }
+
+    /// Sets the child's standard error; inherited by default, and always piped by
+    /// [`output`](Self::output).
+    pub fn stderr<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
+        self.std.stderr(cfg);
+        self
+    }
+
+    /// Whether the child is killed when its handle is dropped while it runs; `false` by default.
+    ///
+    /// It is reaped in either case.
+    pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Self {
+        self.kill_on_drop = kill_on_drop;
+        self
+    }
+
+    /// What [`kill_on_drop`](Self::kill_on_drop) was set to.
+    #[must_use]
+    pub fn get_kill_on_drop(&self) -> bool {
+        self.kill_on_drop
+    }
+
+    /// Sets the child's user id.
+    pub fn uid(&mut self, id: u32) -> &mut Self {
+        self.std.uid(id);
+        self
+    }
+
+    /// Sets the child's group id.
+    pub fn gid(&mut self, id: u32) -> &mut Self {
+        self.std.gid(id);
+        self
+    }
+
+    /// Sets the child's `argv[0]`.
+    pub fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
+        self.std.arg0(arg);
+        self
+    }
+
+    /// Sets the child's process group; zero makes it the leader of a new one.
+    pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
+        self.std.process_group(pgroup);
+        self
+    }
+
+    /// Has `f` run in the child between the fork and the exec.
+    ///
+    /// # Safety
+    ///
+    /// As for [`CommandExt::pre_exec`]: the closure runs in a copy of a process with several
+    /// threads, where only what is async-signal-safe may be done.
+    #[expect(unsafe_code, reason = "it hands the standard library's contract on")]
+    pub unsafe fn pre_exec<F>(&mut self, f: F) -> &mut Self
+    where
+        F: FnMut() -> io::Result<()> + Send + Sync + 'static,
+    {
+        // SAFETY: the caller vouches for `f`, by the same contract.
+        unsafe { self.std.pre_exec(f) };
+        self
+    }
+}
+
+/// Starting it.
+impl<R: Reactor> Command<R> {
+    /// Starts the child.
+    ///
+    /// It needs no runtime: what is awaited later registers itself then. Nothing after the fork can
+    /// fail, so an error means that there is no child.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`std::process::Command::spawn`]: `NotFound`, `PermissionDenied`, `EAGAIN` at a
+    /// limit of processes, `EMFILE` with no descriptors for its pipes.
+    pub fn spawn(&mut self) -> io::Result<Child<R>> {
+        let child = self.std.spawn()?;
+        let process = Process::of_started(&child);
+        Ok(Child::new(process, child, self.kill_on_drop))
+    }
+
+    /// Starts the child through `with`, which may do it in a way of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of `with`, and [`StatusLost`](crate::StatusLost) if its child was reaped by something
+    /// else meanwhile.
+    pub fn spawn_with(
+        &mut self,
+        with: impl FnOnce(&mut StdCommand) -> io::Result<StdChild>,
+    ) -> io::Result<Child<R>> {
+        let mut child = with(&mut self.std)?;
+        let process = Process::of_std(&mut child)?;
+        Ok(Child::new(process, child, self.kill_on_drop))
+    }
+
+    /// Starts the child now; the future waits for its end. Pipes, if any were asked for, are
+    /// closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`spawn`](Self::spawn) and [`Child::wait`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped drops the child with it.
+    pub fn status(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + use<R> {
+        let child = self.spawn();
+        async {
+            let mut child = child?;
+            drop((child.stdin.take(), child.stdout.take(), child.stderr.take()));
+            child.wait().await
+        }
+    }
+
+    /// Starts the child now, its output and error piped; the future collects both and waits for its
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// [`Reactor::current`]'s where this is called outside a runtime: no child is started then.
+    /// Those of [`spawn`](Self::spawn) and [`Child::wait_with_output`].
+    ///
+    /// # Cancel safety
+    ///
+    /// None: what was read is lost with the future, and the child is dropped.
+    pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<R> {
+        self.std.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = R::current().and_then(|_| self.spawn());
+        async { child?.wait_with_output().await }
+    }
+}
+
+impl<R: Reactor> From<StdCommand> for Command<R> {
+    fn from(std: StdCommand) -> Self {
+        Self { std, kill_on_drop: false, reactor: PhantomData }
+    }
+}
+
+impl<R: Reactor> fmt::Debug for Command<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("std", &self.std)
+            .field("kill_on_drop", &self.kill_on_drop)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! What people call: `Command`, `Child` and its pipes, with the names of `tokio::process`.
+
+pub(crate) mod child;
+#[expect(clippy::module_inception, reason = "named after the one type that lives in it")]
+pub(crate) mod command;
+mod output;
+pub(crate) mod pipe;

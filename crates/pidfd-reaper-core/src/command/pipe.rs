@@ -1,0 +1,231 @@
+//! `Pipe`: a child's standard input, output or error, before a runtime's own traits are put on it.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::{ioctl_fionbio, read, readv, write, writev};
+
+use crate::reactor::{Interest, Reactor};
+use crate::reap::registered::Registered;
+
+/// Which of a child's three pipes it is: [`Stdin`], [`Stdout`] or [`Stderr`].
+pub trait End: sealed::Sealed + fmt::Debug + Send + Sync + Unpin + 'static {
+    /// The standard library's type of it.
+    type Std: From<OwnedFd> + Into<OwnedFd>;
+    /// What the parent waits for on it.
+    const INTEREST: Interest;
+}
+
+/// An [`End`] that the parent reads.
+pub trait ReadEnd: End {}
+
+/// Marks a child's standard input, which the parent writes.
+#[derive(Debug)]
+pub enum Stdin {}
+
+/// Marks a child's standard output, which the parent reads.
+#[derive(Debug)]
+pub enum Stdout {}
+
+/// Marks a child's standard error, which the parent reads.
+#[derive(Debug)]
+pub enum Stderr {}
+
+impl End for Stdin {
+    type Std = ChildStdin;
+    const INTEREST: Interest = Interest::Writable;
+}
+
+impl End for Stdout {
+    type Std = ChildStdout;
+    const INTEREST: Interest = Interest::Readable;
+}
+
+impl End for Stderr {
+    type Std = ChildStderr;
+    const INTEREST: Interest = Interest::Readable;
+}
+
+impl ReadEnd for Stdout {}
+impl ReadEnd for Stderr {}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "nobody else has an end of a pipe to name")]
+    pub trait Sealed {}
+    impl Sealed for super::Stdin {}
+    impl Sealed for super::Stdout {}
+    impl Sealed for super::Stderr {}
+}
+
+/// The parent's end of a child's pipe, read and written on the reactor `R`.
+///
+/// It is made non-blocking and registered by the first read or write that has to wait. So it can be
+/// made outside a runtime, moves to another, and costs nothing if it is only handed on.
+///
+/// # Cancel safety
+///
+/// A poll that is not ready has read or written nothing.
+pub struct Pipe<R: Reactor, K: End> {
+    fd: Arc<OwnedFd>,
+    nonblocking: bool,
+    registered: Option<Registered<R>>,
+    end: PhantomData<K>,
+}
+
+impl<R: Reactor, K: End> Pipe<R, K> {
+    /// Takes over the standard library's pipe.
+    pub fn from_std(pipe: K::Std) -> Self {
+        Self { fd: Arc::new(pipe.into()), nonblocking: false, registered: None, end: PhantomData }
+    }
+
+    /// Gives the descriptor back, out of the reactor and blocking again, as other programs expect
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// None that fcntl(2) documents can happen to a descriptor that is open; they are passed on if
+    /// they do.
+    pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
+        drop(self.registered);
+        if self.nonblocking {
+            ioctl_fionbio(&self.fd, false)?;
+        }
+        match Arc::try_unwrap(self.fd) {
+            Ok(fd) => Ok(fd),
+            Err(shared) => shared.try_clone(),
+        }
+    }
+
+    /// Makes it the input or output of another process.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`into_owned_fd`](Self::into_owned_fd).
+    pub fn into_stdio(self) -> io::Result<Stdio> {
+        self.into_owned_fd().map(Stdio::from)
+    }
+
+    fn poll_io<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        if !self.nonblocking {
+            ioctl_fionbio(&self.fd, true)?;
+            self.nonblocking = true;
+        }
+        let mut reactor_failed = false;
+        loop {
+            match &mut self.registered {
+                None => match op(self.fd.as_fd()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        let fd = Arc::clone(&self.fd).into();
+                        let registered = Registered::with(R::current()?, fd, K::INTEREST)?;
+                        self.registered = Some(registered);
+                    }
+                    done => return Poll::Ready(done),
+                },
+                Some(registered) if !registered.is_current() => self.registered = None,
+                Some(registered) => {
+                    let polled = registered.poll_io(cx, |fd| match op(fd) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+                        done => Ok(done),
+                    });
+                    match ready!(polled) {
+                        Ok(done) => return Poll::Ready(done),
+                        Err(error) if reactor_failed => return Poll::Ready(Err(error)),
+                        // The runtime was shut down: once more on the one that polls now.
+                        Err(_) => {
+                            reactor_failed = true;
+                            self.registered = None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
+    /// Reads into `buf`; zero means the end (or an empty `buf`).
+    ///
+    /// # Errors
+    ///
+    /// Those of read(2), of the registration, and of [`Reactor::current`] where there is no
+    /// runtime.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, |fd| Ok(read(fd, &mut *buf)?))
+    }
+
+    /// Reads into several buffers, like [`poll_read`](Self::poll_read).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`poll_read`](Self::poll_read).
+    pub fn poll_read_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, |fd| Ok(readv(fd, bufs)?))
+    }
+
+    /// Appends to `buf` what it has room for, without writing to that room first.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`poll_read`](Self::poll_read).
+    pub fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, |fd| Ok(read(fd, spare_capacity(buf))?))
+    }
+}
+
+impl<R: Reactor> Pipe<R, Stdin> {
+    /// Writes from `buf`: at least a byte, unless it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if nobody has the other end any more; else as for
+    /// reading.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, |fd| Ok(write(fd, buf)?))
+    }
+
+    /// Writes from several buffers, like [`poll_write`](Self::poll_write).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`poll_write`](Self::poll_write).
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, |fd| Ok(writev(fd, bufs)?))
+    }
+}
+
+impl<R: Reactor, K: End> AsFd for Pipe<R, K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<R: Reactor, K: End> fmt::Debug for Pipe<R, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe")
+            .field("fd", &self.fd)
+            .field("registered", &self.registered)
+            .finish_non_exhaustive()
+    }
+}

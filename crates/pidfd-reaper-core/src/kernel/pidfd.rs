@@ -1,0 +1,219 @@
+//! `Pidfd`: a descriptor that stays with one process, whatever becomes of its number.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::process::ExitStatus;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, pidfd_open, pidfd_send_signal};
+
+use super::exit::{Exit, StatusLost};
+use super::support::Support;
+use super::sys::{self, Target};
+use super::usage::ResourceUsage;
+
+/// A descriptor of one process
+/// ([pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)).
+///
+/// It becomes readable when the process ends (when its last thread ends), and it means that process
+/// for ever: after the number went to another, signals through the pidfd fail instead of hitting
+/// the stranger. It is opened non-blocking where the kernel can (5.10), and close-on-exec.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use pidfd_reaper_core::{Pidfd, Signal};
+///
+/// let child = std::process::Command::new("sleep").arg("60").spawn()?;
+/// let pidfd = Pidfd::open(child.id())?;
+/// pidfd.send_signal(Signal::KILL)?;
+/// let status = loop {
+///     if let Some(status) = pidfd.try_wait()? {
+///         break status;
+///     }
+///     std::thread::yield_now();
+/// };
+/// assert!(!status.success());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Pidfd {
+    fd: OwnedFd,
+    /// The number it was opened by; unknown for one that came from elsewhere.
+    pid: Option<Pid>,
+}
+
+impl Pidfd {
+    /// Opens a pidfd of the process `pid`.
+    ///
+    /// A number is a promise only while its process was not reaped: open it for a child that you
+    /// have not waited for, or for a process that you know to live.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSYS`, `EPERM`: the kernel (before 5.3) has no pidfds, or a filter (old Docker,
+    ///   systemd) refuses them. This is remembered, and later calls fail without asking the kernel.
+    /// - `ESRCH`: there is no such process; `EINVAL` if `pid` is zero or too large for a number of
+    ///   a process.
+    /// - `EMFILE`, `ENFILE`, `ENOMEM`: out of descriptors or memory.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let pid = super::pid(pid).ok_or(Errno::INVAL)?;
+        Ok(Self::open_with(pid, Support::here())?)
+    }
+
+    pub(crate) fn open_with(pid: Pid, support: &Support) -> Result<Self, Errno> {
+        if let Some(errno) = support.pidfd_open.refused() {
+            return Err(errno);
+        }
+        let opened = if support.nonblock.refused().is_some() {
+            pidfd_open(pid, PidfdFlags::empty())
+        } else {
+            match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+                Err(Errno::INVAL) => {
+                    let opened = pidfd_open(pid, PidfdFlags::empty());
+                    if opened.is_ok() {
+                        support.nonblock.refuse(Errno::INVAL);
+                    }
+                    opened
+                }
+                opened => opened,
+            }
+        };
+        match opened {
+            Ok(fd) => {
+                support.pidfd_open.works();
+                Ok(Self { fd, pid: Some(pid) })
+            }
+            Err(errno) => {
+                if matches!(errno, Errno::NOSYS | Errno::PERM) {
+                    support.pidfd_open.refuse(errno);
+                }
+                Err(errno)
+            }
+        }
+    }
+
+    /// Sends `signal` to the process.
+    ///
+    /// A process that has ended and was not reaped yet takes the signal without an effect.
+    ///
+    /// # Errors
+    ///
+    /// - `ESRCH`: the process was reaped.
+    /// - `EPERM`: the caller may not signal it (it runs as another user).
+    /// - `ENOSYS`: a filter hides `pidfd_send_signal`.
+    pub fn send_signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.fd, signal)?)
+    }
+
+    /// Reaps the process if it has ended and is a child of this one; `None` while it runs.
+    ///
+    /// After another reaped it, it gives the status again on Linux 6.15 and later. It never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StatusLost`] if the process is no child of this one, or was reaped and the kernel does not
+    /// tell its status any more.
+    pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        Ok(self.try_exit()?.map(|exit| exit.status))
+    }
+
+    /// Another descriptor of the same process.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`: out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, pid: self.pid })
+    }
+
+    /// [`try_wait`](Self::try_wait), with the usage that comes in the same call.
+    pub(crate) fn try_exit(&self) -> io::Result<Option<Exit>> {
+        match self.waitid(WaitIdOptions::EXITED | WaitIdOptions::NOHANG, Support::here()) {
+            Ok(Some((status, usage))) => Ok(Some(Exit { status, usage: Some(usage) })),
+            Ok(None) => Ok(None),
+            Err(Errno::CHILD) => self.exit_of_stolen(),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(crate) fn waitid(
+        &self,
+        options: WaitIdOptions,
+        support: &Support,
+    ) -> Result<Option<(ExitStatus, ResourceUsage)>, Errno> {
+        if support.wait_by_pidfd.refused().is_none() {
+            match sys::waitid(Target::Pidfd(self.fd()), options) {
+                Err(Errno::INVAL) => support.wait_by_pidfd.refuse(Errno::INVAL),
+                answer => return answer,
+            }
+        }
+        // Linux 5.3: by number, which is this process's own only as long as nobody reaped it. That
+        // it has ended, the pidfd can tell.
+        if options.contains(WaitIdOptions::NOHANG) && self.events()?.is_empty() {
+            return Ok(None);
+        }
+        sys::waitid(Target::Pid(self.pid()?), options)
+    }
+
+    /// What is left to be known of a process that `waitid` denies.
+    fn exit_of_stolen(&self) -> io::Result<Option<Exit>> {
+        // Taken before the question: a process that is gone by now has left its status behind.
+        let events = self.events()?;
+        match sys::pidfd_info(self.fd(), sys::PIDFD_INFO_EXIT) {
+            Ok(info) if info.mask & sys::PIDFD_INFO_EXIT != 0 => {
+                Ok(Some(Exit { status: status_from_raw(info.exit_code), usage: None }))
+            }
+            // It has ended, and whoever takes the status is not done with it. The hang-up will say
+            // so.
+            Ok(_) if events.contains(PollFlags::IN) && !events.contains(PollFlags::HUP) => Ok(None),
+            _ => Err(StatusLost::of(self.pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()))),
+        }
+    }
+
+    /// `IN` once the process has ended, `HUP` beside it once it was reaped (Linux 6.9); never
+    /// blocks.
+    fn events(&self) -> Result<PollFlags, Errno> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(fds[0].revents())
+    }
+
+    /// The process's number, from procfs where the pidfd came from elsewhere.
+    fn pid(&self) -> Result<Pid, Errno> {
+        self.pid
+            .or_else(|| {
+                let path = format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd());
+                super::pid(super::proc_field(&path, "Pid")?.try_into().ok()?)
+            })
+            .ok_or(Errno::SRCH)
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn status_from_raw(raw: i32) -> ExitStatus {
+    std::os::unix::process::ExitStatusExt::from_raw(raw)
+}
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Takes over a pidfd that came from elsewhere: over a socket, from `clone3`.
+impl From<OwnedFd> for Pidfd {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, pid: None }
+    }
+}
+
+impl From<Pidfd> for OwnedFd {
+    fn from(pidfd: Pidfd) -> Self {
+        pidfd.fd
+    }
+}

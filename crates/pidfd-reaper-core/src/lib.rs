@@ -1,0 +1,75 @@
+//! The core of pidfd-reaper: waits for child processes on Linux, reaps them, signals them and
+//! cleans up after them, on any async runtime. It knows no runtime itself.
+//!
+//! Applications use the facade, `pidfd-reaper`. This crate is for libraries that leave the choice
+//! of the runtime open, and for authors of adapters, who implement [`Reactor`] and [`Source`].
+//!
+//! # The way of a child
+//!
+//! ```text
+//!  Command::spawn ──► Process ──► first poll: try_wait ──ended──────────────► status
+//!                   (pid, pidfd)        │ runs                                  ▲
+//!                        │              ▼                                       │
+//!                        │      Reactor::register ──► readable ──► try_wait ────┤
+//!                        │              │ no pidfd, or refused                  │
+//!                        │              ▼                                       │
+//!                        │      a thread in waitid(WNOWAIT) ──► try_wait ───────┘
+//!                        ▼
+//!                 dropped alive ──► orphan queue ──► one thread, one epoll ──► reaped
+//! ```
+//!
+//! # What holds whatever happens
+//!
+//! - A child whose handle is dropped is reaped when it ends, with or without a runtime.
+//! - A status that something else took is returned all the same where the kernel tells it (Linux
+//!   6.15), else the wait ends with [`StatusLost`].
+//! - No signal, handler or mask of the program is touched.
+//! - A signal goes through the pidfd, and is an error once the child was reaped.
+//!
+//! # A process that was forked off
+//!
+//! After a `fork` without an `exec` the new process has none of its parent's children or orphans.
+//! It may use this library afresh; handles that it inherited do nothing when they are dropped
+//! there.
+
+cfg_if::cfg_if! {
+    if #[cfg(not(target_os = "linux"))] {
+        compile_error!("pidfd-reaper stands on pidfds, which only Linux has");
+    }
+}
+
+mod command;
+mod kernel;
+mod reactor;
+mod reap;
+
+pub use rustix::process::Signal;
+
+pub use command::child::{Child, FromStdError};
+pub use command::command::Command;
+pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
+pub use kernel::edge::EdgeEpoll;
+pub use kernel::exit::{Exit, StatusLost};
+pub use kernel::pidfd::Pidfd;
+pub use kernel::support::KernelSupport;
+pub use kernel::usage::ResourceUsage;
+pub use reactor::{Interest, Reactor, SharedFd, Source};
+pub use reap::fallback::Watch;
+pub use reap::orphan::{Orphan, OrphanQueue};
+pub use reap::process::Process;
+pub use reap::queue::ProcessQueue;
+pub use reap::reaper::Reaper;
+pub use reap::wait::{Kill, Wait};
+
+/// The orphan queue of this process: children whose handle was dropped while they ran.
+///
+/// ```
+/// println!("{} abandoned children still run", pidfd_reaper_core::orphans().len());
+/// ```
+#[must_use]
+pub fn orphans() -> &'static ProcessQueue {
+    reap::queue::of_this_process()
+}
+
+/// The stack of a thread that only blocks in one system call after another, in bytes.
+const THREAD_STACK: usize = 64 * 1024;

@@ -1,0 +1,10 @@
+//! The way of a child after its spawn: registered, readable, reaped; or dropped, an orphan, reaped.
+
+pub(crate) mod fallback;
+pub(crate) mod orphan;
+pub(crate) mod process;
+pub(crate) mod queue;
+pub(crate) mod readiness;
+pub(crate) mod reaper;
+pub(crate) mod registered;
+pub(crate) mod wait;

@@ -1,0 +1,50 @@
+//! `Orphan` and `OrphanQueue`: who looks after a child that was abandoned alive.
+
+use std::fmt;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use super::fallback::Watch;
+use super::wait::Wait;
+use crate::kernel::pidfd::Pidfd;
+
+/// Takes abandoned children, and reaps each when it ends.
+///
+/// The library brings one for the process ([`orphans`](crate::orphans)). Another is given by a
+/// [`Reactor`](crate::Reactor) that knows better, or by a test.
+pub trait OrphanQueue: fmt::Debug + Sync {
+    /// Takes over `orphan`. It is called from a `Drop`: it must not block for long, nor panic.
+    fn push(&'static self, orphan: Orphan);
+}
+
+/// A child that was abandoned alive: all that is left to do is to reap it.
+#[derive(Debug)]
+pub struct Orphan(Box<dyn Wait + Send>);
+
+impl Orphan {
+    /// Reaps `child` if it has ended by now, else hands it to `queue`.
+    pub(crate) fn abandon(mut child: impl Wait + Send + 'static, queue: &'static dyn OrphanQueue) {
+        if let Ok(None) = child.try_wait() {
+            queue.push(Self(Box::new(child)));
+        }
+    }
+}
+
+impl Wait for Orphan {
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+
+    fn pidfd(&self) -> io::Result<Arc<Pidfd>> {
+        self.0.pidfd()
+    }
+
+    fn watch(&self) -> io::Result<Watch> {
+        self.0.watch()
+    }
+}

@@ -1,0 +1,244 @@
+//! `Process`: the record of one child. Nothing else in this library reaps it.
+
+use std::fmt;
+use std::io;
+use std::process::{Child, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitIdOptions, kill_process};
+
+use super::fallback::Watch;
+use super::wait::{Kill, Wait};
+use crate::kernel::exit::{Exit, StatusLost};
+use crate::kernel::pidfd::Pidfd;
+use crate::kernel::support::Support;
+use crate::kernel::sys::{self, Target};
+
+/// A child process of this process: its number, its pidfd, and its end once that is known.
+///
+/// Clones are cheap and share the one record: whoever finds the child ended reaps it for all, and
+/// all get the same status. The pidfd is closed as soon as the end is known. A `Process` does
+/// nothing by itself when it is dropped: a [`Reaper`](crate::Reaper) or a [`Child`](crate::Child)
+/// owns it and sees to that.
+#[derive(Clone)]
+pub struct Process(Arc<Record>);
+
+struct Record {
+    pid: Pid,
+    state: Mutex<State>,
+}
+
+enum State {
+    Running { way: Way },
+    Ended(Exit),
+    Lost,
+}
+
+/// How a running child is waited for and signalled.
+enum Way {
+    Pidfd(Arc<Pidfd>),
+    /// By number; the thread is there from the first wait on that finds the child running.
+    Number(Option<Watch>),
+}
+
+impl Process {
+    /// Takes over a child that was just started, and was not waited for.
+    ///
+    /// It cannot fail: where no pidfd can be had, the child is waited for without.
+    ///
+    /// # Panics
+    ///
+    /// If the child has a number that no process has.
+    pub(crate) fn of_started(child: &Child) -> Self {
+        Self::of_unreaped(crate::kernel::pid(child.id()).expect("a started child has a number"))
+    }
+
+    fn of_unreaped(pid: Pid) -> Self {
+        let way = match Pidfd::open_with(pid, Support::here()) {
+            Ok(pidfd) => Way::Pidfd(Arc::new(pidfd)),
+            Err(_) => Way::Number(None),
+        };
+        Self::with(pid, State::Running { way })
+    }
+
+    fn with(pid: Pid, state: State) -> Self {
+        Self(Arc::new(Record { pid, state: Mutex::new(state) }))
+    }
+
+    /// The process's number. Once the child was reaped it may be another's.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Reaps the child if it has ended; `None` while it runs. It never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StatusLost`] if something else reaped the child and the kernel does not tell its status
+    /// any more (before Linux 6.15, or without a pidfd).
+    pub fn try_exit(&self) -> io::Result<Option<Exit>> {
+        let mut state = self.state();
+        let found = match &*state {
+            State::Ended(exit) => return Ok(Some(*exit)),
+            State::Lost => return Err(self.lost()),
+            State::Running { way: Way::Pidfd(pidfd) } => pidfd.try_exit(),
+            State::Running { way: Way::Number(_) } => self.try_exit_by_number(),
+        };
+        let end = match found {
+            Ok(None) => return Ok(None),
+            Ok(Some(exit)) => State::Ended(exit),
+            Err(error) if StatusLost::is(&error) => State::Lost,
+            Err(error) => return Err(error),
+        };
+        let running = std::mem::replace(&mut *state, end);
+        drop(state);
+        // Closes the pidfd, outside the lock.
+        drop(running);
+        self.try_exit()
+    }
+
+    fn try_exit_by_number(&self) -> io::Result<Option<Exit>> {
+        match sys::waitid(Target::Pid(self.0.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(end) => Ok(end.map(|(status, usage)| Exit { status, usage: Some(usage) })),
+            Err(Errno::CHILD) => Err(self.lost()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Sends `signal` to the child, through its pidfd where it has one.
+    ///
+    /// Without a pidfd it goes by number, while the child is held unreaped: by this library under
+    /// the record's lock, and against others by asking first whether it is still our child. What
+    /// remains is the instant between the question and the signal, in which a foreign `waitpid(-1)`
+    /// would have to reap the child and its number come round.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the child was reaped, by anyone; `EPERM` if
+    /// it runs as another user.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let state = self.state();
+        let sent = match &*state {
+            State::Ended(_) | State::Lost => Err(Errno::SRCH),
+            State::Running { way: Way::Pidfd(pidfd) } => match pidfd.send_signal(signal) {
+                // A filter hides the call: the pidfd still says whether the number is the child's.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => {
+                    self.signal_by_number(Target::Pidfd(pidfd.fd()), signal)
+                }
+                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+                Ok(()) => Ok(()),
+            },
+            State::Running { way: Way::Number(_) } => {
+                self.signal_by_number(Target::Pid(self.0.pid), signal)
+            }
+        };
+        drop(state);
+        sent.map_err(|errno| if errno == Errno::SRCH { self.gone() } else { errno.into() })
+    }
+
+    /// `target` is asked first whether the child is unreaped, which keeps its number its own.
+    fn signal_by_number(&self, target: Target<'_>, signal: Signal) -> Result<(), Errno> {
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match sys::waitid(target, peek) {
+            Ok(_) => kill_process(self.0.pid, signal),
+            Err(Errno::CHILD) => Err(Errno::SRCH),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether the child's end is known, to the record: the kernel is not asked.
+    #[must_use]
+    pub fn is_reaped(&self) -> bool {
+        !matches!(*self.state(), State::Running { .. })
+    }
+
+    fn lost(&self) -> io::Error {
+        StatusLost::of(Some(self.id()))
+    }
+
+    fn gone(&self) -> io::Error {
+        let message = format!("child {} was reaped already: no signal was sent", self.id());
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wait for Process {
+    fn id(&self) -> u32 {
+        Process::id(self)
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        Ok(self.try_exit()?.map(|exit| exit.status))
+    }
+
+    /// The child's own pidfd, shared.
+    fn pidfd(&self) -> io::Result<Arc<Pidfd>> {
+        match &*self.state() {
+            State::Running { way: Way::Pidfd(pidfd) } => Ok(Arc::clone(pidfd)),
+            State::Running { way: Way::Number(_) } => Err(Errno::OPNOTSUPP.into()),
+            State::Ended(_) | State::Lost => Err(Errno::SRCH.into()),
+        }
+    }
+
+    /// The child's own thread, shared by all who wait for it.
+    fn watch(&self) -> io::Result<Watch> {
+        match &mut *self.state() {
+            State::Running { way: Way::Number(watch @ None) } => {
+                let started = Watch::start(self.id())?;
+                Ok(watch.insert(started).clone())
+            }
+            State::Running { way: Way::Number(Some(watch)) } => Ok(watch.clone()),
+            // Its pidfd could not be registered.
+            State::Running { way: Way::Pidfd(_) } => Watch::start(self.id()),
+            State::Ended(_) | State::Lost => Err(Errno::SRCH.into()),
+        }
+    }
+}
+
+impl Kill for Process {
+    fn kill(&mut self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+}
+
+/// Takes over a child of the standard library, which may have been waited for already.
+///
+/// Its pipes are closed, as they are when the child is dropped: take them out first.
+impl TryFrom<Child> for Process {
+    type Error = io::Error;
+
+    fn try_from(mut child: Child) -> io::Result<Self> {
+        Self::of_std(&mut child)
+    }
+}
+
+impl Process {
+    /// Asks the standard library's record first: the number of a child that it reaped is nobody's.
+    pub(crate) fn of_std(child: &mut Child) -> io::Result<Self> {
+        let pid = crate::kernel::pid(child.id()).ok_or(Errno::INVAL)?;
+        Ok(match Wait::try_wait(child)? {
+            None => Self::of_unreaped(pid),
+            Some(status) => Self::with(pid, State::Ended(Exit { status, usage: None })),
+        })
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Process");
+        f.field("pid", &self.0.pid);
+        match &*self.state() {
+            State::Running { way: Way::Pidfd(pidfd) } => f.field("pidfd", pidfd),
+            State::Running { way: Way::Number(watch) } => f.field("watch", watch),
+            State::Ended(exit) => f.field("exit", exit),
+            State::Lost => f.field("exit", &"lost"),
+        };
+        f.finish()
+    }
+}

@@ -1,0 +1,101 @@
+//! `Readiness`: waits until a child may have ended, then asks; what makes a child a future.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use event_listener::EventListener;
+
+use super::fallback::Watch;
+use super::registered::Registered;
+use super::wait::Wait;
+use crate::kernel::pidfd::Pidfd;
+use crate::reactor::{Interest, Reactor, SharedFd};
+
+/// How one waiter learns that its child has ended.
+///
+/// It may be polled in one runtime after another, and dropped at any time: what counts is the
+/// child's own state, and every registration begins with asking the child.
+#[derive(Debug)]
+pub(crate) enum Readiness<R: Reactor> {
+    /// Nothing is registered: not polled yet, or given up.
+    Unregistered,
+    Pidfd(Registered<R>),
+    Thread(Watch, EventListener),
+}
+
+impl<R: Reactor> Readiness<R> {
+    /// Polls for the end of `child`: the one loop in which all that can happen to a wait happens.
+    ///
+    /// What was registered is given up before it returns `Ready`.
+    pub(crate) fn poll_exit<W: Wait + ?Sized>(
+        &mut self,
+        child: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<ExitStatus>> {
+        let mut reactor_errors = 0;
+        loop {
+            match self {
+                Self::Unregistered => {
+                    // A child that is dead by now costs this one system call, and needs no reactor.
+                    if let Some(end) = child.try_wait().transpose() {
+                        return Poll::Ready(end);
+                    }
+                    *self = Self::register(child, reactor_errors < 2)?;
+                }
+                // Begun in another runtime, which may never run again.
+                Self::Pidfd(registered) if !registered.is_current() => *self = Self::Unregistered,
+                Self::Pidfd(registered) => {
+                    let polled = registered.poll_io(cx, |_| match child.try_wait() {
+                        Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+                        Ok(Some(status)) => Ok(Ok(status)),
+                        Err(error) => Ok(Err(error)),
+                    });
+                    let polled = ready!(polled);
+                    *self = Self::Unregistered;
+                    match polled {
+                        Ok(end) => return Poll::Ready(end),
+                        // The runtime was shut down. Once more on the one that polls now, then
+                        // without.
+                        Err(_) => reactor_errors += 1,
+                    }
+                }
+                Self::Thread(watch, listener) => {
+                    if !watch.has_ended() {
+                        ready!(Pin::new(listener).poll(cx));
+                    }
+                    *self = Self::Unregistered;
+                }
+            }
+        }
+    }
+
+    /// Registers the child's pidfd with the current reactor, or else has a thread wait for the
+    /// child.
+    fn register<W: Wait + ?Sized>(child: &W, may_react: bool) -> io::Result<Self> {
+        let pidfd = child.pidfd().ok().filter(|_| may_react);
+        if let Some(pidfd) = pidfd {
+            if let Ok(registered) = register_pidfd(&R::current()?, &pidfd) {
+                return Ok(Self::Pidfd(registered));
+            }
+        }
+        let watch = child.watch()?;
+        let listener = watch.listen();
+        Ok(Self::Thread(watch, listener))
+    }
+}
+
+fn register_pidfd<R: Reactor>(reactor: &R, pidfd: &Arc<Pidfd>) -> io::Result<Registered<R>> {
+    match Registered::with(reactor.clone(), Arc::clone(pidfd).into(), Interest::Readable) {
+        // Somebody else waits for the same child: an epoll takes a descriptor once, but any number
+        // of its copies.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let copy = SharedFd::from(Arc::new(pidfd.try_clone()?));
+            Registered::with(reactor.clone(), copy, Interest::Readable)
+        }
+        registered => registered,
+    }
+}

@@ -1,0 +1,149 @@
+//! `Reaper`: a child with a future of its end, that no drop leaves a zombie of.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::task::{Context, Poll};
+
+use super::orphan::Orphan;
+use super::readiness::Readiness;
+use super::wait::{Kill, Wait};
+use crate::kernel::sys;
+use crate::reactor::Reactor;
+
+/// Owns a child: awaited, it gives the child's status; dropped, it has the child reaped when it
+/// ends.
+///
+/// The child may be a [`std::process::Child`], a [`Process`](crate::Process), or anything that
+/// implements [`Wait`]. `R` says on which runtime it is awaited; making a `Reaper` needs none.
+/// Nothing is registered before a poll finds the child running.
+///
+/// # Cancel safety
+///
+/// Await `&mut reaper`: the future may be dropped at any time and taken up again, in the same
+/// runtime or another, and nothing is lost. Awaited again after the end it gives the same status.
+///
+/// # Errors
+///
+/// A wait that fails leaves the child in place, and may be tried again: where there is no runtime
+/// ([`Reactor::current`]), or, without a pidfd, no thread to be had.
+/// [`StatusLost`](crate::StatusLost) is final.
+///
+/// # Drop
+///
+/// A child that still runs goes to the orphan queue ([`Reactor::orphans`]), and is reaped when it
+/// ends, also when no runtime runs any more. It is not killed. The drop does not block.
+pub struct Reaper<R: Reactor, W: Wait + Send + 'static> {
+    /// There until the drop or [`into_inner`](Reaper::into_inner).
+    child: Option<W>,
+    readiness: Readiness<R>,
+    status: Option<ExitStatus>,
+    forks: u32,
+}
+
+impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
+    /// Takes over `child`, which may have ended already. It does nothing yet, and cannot fail.
+    pub fn new(child: W) -> Self {
+        super::queue::of_this_process().retry();
+        let readiness = Readiness::Unregistered;
+        Self { child: Some(child), readiness, status: None, forks: sys::forks() }
+    }
+
+    /// Reaps the child if it has ended, without blocking; `None` while it runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Wait::try_wait`]; no runtime is needed.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = self.child_mut().try_wait()?;
+        }
+        if self.status.is_some() {
+            self.readiness = Readiness::Unregistered;
+        }
+        Ok(self.status)
+    }
+
+    /// Gives the child back; nobody waits for it any more.
+    #[must_use]
+    pub fn into_inner(mut self) -> W {
+        self.readiness = Readiness::Unregistered;
+        let Some(child) = self.child.take() else { unreachable!("{THERE}") };
+        child
+    }
+
+    fn child_mut(&mut self) -> &mut W {
+        self.child.as_mut().expect(THERE)
+    }
+}
+
+const THERE: &str = "the child is there until the drop";
+
+impl<R: Reactor, W: Wait + Send + Unpin + 'static> Future for Reaper<R, W> {
+    type Output = io::Result<ExitStatus>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(status) = this.status {
+            return Poll::Ready(Ok(status));
+        }
+        let polled = this.readiness.poll_exit(this.child.as_mut().expect(THERE), cx);
+        if let Poll::Ready(Ok(status)) = polled {
+            this.status = Some(status);
+        }
+        polled
+    }
+}
+
+impl<R: Reactor, W: Wait + Kill + Send + 'static> Kill for Reaper<R, W> {
+    /// Never needs the runtime.
+    fn kill(&mut self) -> io::Result<()> {
+        if self.status.is_some() {
+            let message = "the child was reaped already: no signal was sent";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        self.child_mut().kill()
+    }
+}
+
+impl<R: Reactor, W: Wait + Send + 'static> Deref for Reaper<R, W> {
+    type Target = W;
+
+    fn deref(&self) -> &W {
+        self.child.as_ref().expect(THERE)
+    }
+}
+
+impl<R: Reactor, W: Wait + Send + 'static> DerefMut for Reaper<R, W> {
+    fn deref_mut(&mut self) -> &mut W {
+        self.child_mut()
+    }
+}
+
+impl<R: Reactor, W: Wait + Send + 'static> Drop for Reaper<R, W> {
+    fn drop(&mut self) {
+        // Out of the reactor before the reaping: it raises a hang-up on a pidfd that is still
+        // registered.
+        self.readiness = Readiness::Unregistered;
+        let Some(child) = self.child.take() else {
+            return;
+        };
+        // In a process that was forked off, the child is the parent's, which looks after it.
+        if self.status.is_none() && sys::forks() == self.forks {
+            Orphan::abandon(child, R::orphans());
+        }
+    }
+}
+
+impl<R: Reactor, W: Wait + Send + 'static> fmt::Debug for Reaper<R, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reaper")
+            .field("child", &self.child)
+            .field("readiness", &self.readiness)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
