@@ -32,6 +32,13 @@
 //! It may use this library afresh; handles that it inherited do nothing when they are dropped
 //! there.
 
+//! # Feature `tracing`
+//!
+//! Tells the `tracing` crate, at level `DEBUG` and with the target `pidfd_reaper`, of each child
+//! that it was spawned, reaped (by a waiter, the fallback or the orphan queue), stolen, orphaned,
+//! or that it goes the way without a pidfd, and why. Without the feature nothing of it is compiled
+//! in.
+
 cfg_if::cfg_if! {
     if #[cfg(not(target_os = "linux"))] {
         compile_error!("pidfd-reaper stands on pidfds, which only Linux has");
@@ -42,6 +49,7 @@ mod command;
 mod kernel;
 mod reactor;
 mod reap;
+mod trace;
 
 pub use rustix::process::Signal;
 

@@ -16,6 +16,11 @@ pub(crate) fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw)
 }
 
+/// The number of a process as the standard library has it.
+pub(crate) fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
 /// The value of a line `key` of a procfs file made of `key: value` lines.
 fn proc_field(path: &str, key: &str) -> Option<i64> {
     let text = fs::read_to_string(path).ok()?;

@@ -168,7 +168,7 @@ impl Pidfd {
             // It has ended, and whoever takes the status is not done with it. The hang-up will say
             // so.
             Ok(_) if events.contains(PollFlags::IN) && !events.contains(PollFlags::HUP) => Ok(None),
-            _ => Err(StatusLost::of(self.pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()))),
+            _ => Err(StatusLost::of(self.pid.map(super::number))),
         }
     }
 
@@ -215,5 +215,50 @@ impl From<OwnedFd> for Pidfd {
 impl From<Pidfd> for OwnedFd {
     fn from(pidfd: Pidfd) -> Self {
         pidfd.fd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_one_process_is_not_remembered() {
+        let support = Support::unknown();
+        // Beyond the largest pid_max there is (2^22).
+        let nobody = super::super::pid(i32::MAX.unsigned_abs()).unwrap();
+        assert_eq!(Pidfd::open_with(nobody, &support).unwrap_err(), Errno::SRCH);
+        assert_eq!(support.pidfd_open.refused(), None);
+        assert_eq!(support.nonblock.refused(), None);
+    }
+
+    #[test]
+    fn what_the_kernel_refused_is_not_asked_again() {
+        let support = Support::unknown();
+        support.pidfd_open.refuse(Errno::PERM);
+        let myself = rustix::process::getpid();
+        assert_eq!(Pidfd::open_with(myself, &support).unwrap_err(), Errno::PERM);
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "it is reaped through the pidfd")]
+    fn without_p_pidfd_it_asks_by_number() {
+        let support = Support::unknown();
+        support.wait_by_pidfd.refuse(Errno::INVAL);
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pidfd = Pidfd::from(OwnedFd::from(Pidfd::open(child.id()).unwrap()));
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        assert_eq!(pidfd.waitid(options, &support), Ok(None));
+        drop(child.stdin.take());
+        rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap();
+        let (status, _) = pidfd.waitid(options, &support).unwrap().unwrap();
+        assert!(status.success());
+    }
+
+    #[test]
+    fn a_process_that_is_no_child_is_an_error_and_no_hang() {
+        let pidfd = Pidfd::open(std::process::id()).unwrap();
+        assert!(StatusLost::is(&pidfd.try_wait().unwrap_err()));
     }
 }

@@ -116,7 +116,7 @@ impl KernelSupport {
     #[must_use]
     pub fn probe() -> Self {
         let support = Support::here();
-        let pidfd = match Pidfd::open(getpid().as_raw_nonzero().get().unsigned_abs()) {
+        let pidfd = match Pidfd::open(super::number(getpid())) {
             Ok(pidfd) => pidfd,
             Err(error) => return Self::without_pidfd(&error),
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::fallback::Watch;
 use super::wait::Wait;
 use crate::kernel::pidfd::Pidfd;
+use crate::trace::{self, By};
 
 /// Takes abandoned children, and reaps each when it ends.
 ///
@@ -25,8 +26,22 @@ pub struct Orphan(Box<dyn Wait + Send>);
 impl Orphan {
     /// Reaps `child` if it has ended by now, else hands it to `queue`.
     pub(crate) fn abandon(mut child: impl Wait + Send + 'static, queue: &'static dyn OrphanQueue) {
-        if let Ok(None) = child.try_wait() {
+        if let Some(end) = child.try_wait().transpose() {
+            trace::reaped(child.id(), By::OrphanQueue, &end);
+        } else {
+            trace::orphaned(child.id());
             queue.push(Self(Box::new(child)));
+        }
+    }
+
+    /// Reaps it if it has ended; whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        match self.try_wait().transpose() {
+            None => true,
+            Some(end) => {
+                trace::reaped(self.id(), By::OrphanQueue, &end);
+                false
+            }
         }
     }
 }

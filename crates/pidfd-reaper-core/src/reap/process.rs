@@ -10,10 +10,12 @@ use rustix::process::{Pid, Signal, WaitIdOptions, kill_process};
 
 use super::fallback::Watch;
 use super::wait::{Kill, Wait};
+use crate::kernel;
 use crate::kernel::exit::{Exit, StatusLost};
 use crate::kernel::pidfd::Pidfd;
 use crate::kernel::support::Support;
 use crate::kernel::sys::{self, Target};
+use crate::trace;
 
 /// A child process of this process: its number, its pidfd, and its end once that is known.
 ///
@@ -51,14 +53,18 @@ impl Process {
     ///
     /// If the child has a number that no process has.
     pub(crate) fn of_started(child: &Child) -> Self {
-        Self::of_unreaped(crate::kernel::pid(child.id()).expect("a started child has a number"))
+        Self::of_unreaped(kernel::pid(child.id()).expect("a started child has a number"))
     }
 
     fn of_unreaped(pid: Pid) -> Self {
         let way = match Pidfd::open_with(pid, Support::here()) {
             Ok(pidfd) => Way::Pidfd(Arc::new(pidfd)),
-            Err(_) => Way::Number(None),
+            Err(errno) => {
+                trace::fallback(kernel::number(pid), &errno.into());
+                Way::Number(None)
+            }
         };
+        trace::spawned(kernel::number(pid));
         Self::with(pid, State::Running { way })
     }
 
@@ -69,7 +75,7 @@ impl Process {
     /// The process's number. Once the child was reaped it may be another's.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.0.pid.as_raw_nonzero().get().unsigned_abs()
+        kernel::number(self.0.pid)
     }
 
     /// Reaps the child if it has ended; `None` while it runs. It never blocks.
@@ -88,8 +94,17 @@ impl Process {
         };
         let end = match found {
             Ok(None) => return Ok(None),
-            Ok(Some(exit)) => State::Ended(exit),
-            Err(error) if StatusLost::is(&error) => State::Lost,
+            Ok(Some(exit)) => {
+                // The usage goes to whoever reaps.
+                if exit.usage.is_none() {
+                    trace::stolen(self.id(), true);
+                }
+                State::Ended(exit)
+            }
+            Err(error) if StatusLost::is(&error) => {
+                trace::stolen(self.id(), false);
+                State::Lost
+            }
             Err(error) => return Err(error),
         };
         let running = std::mem::replace(&mut *state, end);
@@ -221,7 +236,7 @@ impl TryFrom<Child> for Process {
 impl Process {
     /// Asks the standard library's record first: the number of a child that it reaped is nobody's.
     pub(crate) fn of_std(child: &mut Child) -> io::Result<Self> {
-        let pid = crate::kernel::pid(child.id()).ok_or(Errno::INVAL)?;
+        let pid = kernel::pid(child.id()).ok_or(Errno::INVAL)?;
         Ok(match Wait::try_wait(child)? {
             None => Self::of_unreaped(pid),
             Some(status) => Self::with(pid, State::Ended(Exit { status, usage: None })),

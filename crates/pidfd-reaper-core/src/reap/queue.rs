@@ -100,12 +100,12 @@ impl ProcessQueue {
             state.unwatched.drain(..size).collect::<VecDeque<_>>()
         };
         while let Some(mut orphan) = batch.pop_front() {
-            if !matches!(orphan.try_wait(), Ok(None)) {
+            if !orphan.runs() {
                 self.reaped();
             } else if let Err(orphan) = self.watch(orphan) {
                 // Then there is nothing for the others either, but they can be asked.
                 batch.retain_mut(|orphan| {
-                    let runs = matches!(orphan.try_wait(), Ok(None));
+                    let runs = orphan.runs();
                     if !runs {
                         self.reaped();
                     }
@@ -187,7 +187,7 @@ impl ProcessQueue {
         // Outside of the lock: a reaping takes microseconds, and drops should not wait for many.
         ended.retain_mut(|(_, orphan)| {
             // A tracer may hold the zombie; the next edge comes when it lets go.
-            let held = matches!(orphan.try_wait(), Ok(None));
+            let held = orphan.runs();
             if !held {
                 self.reaped();
             }
@@ -198,7 +198,7 @@ impl ProcessQueue {
 
     /// Reaps an orphan whose own thread has seen it end.
     fn reap(&'static self, mut orphan: Orphan) {
-        if matches!(orphan.try_wait(), Ok(None)) {
+        if orphan.runs() {
             self.push_counted(orphan);
         } else {
             self.reaped();

@@ -14,6 +14,7 @@ use super::registered::Registered;
 use super::wait::Wait;
 use crate::kernel::pidfd::Pidfd;
 use crate::reactor::{Interest, Reactor, SharedFd};
+use crate::trace::{self, By};
 
 /// How one waiter learns that its child has ended.
 ///
@@ -37,11 +38,13 @@ impl<R: Reactor> Readiness<R> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<ExitStatus>> {
         let mut reactor_errors = 0;
+        let mut by = By::Waiter;
         loop {
             match self {
                 Self::Unregistered => {
                     // A child that is dead by now costs this one system call, and needs no reactor.
                     if let Some(end) = child.try_wait().transpose() {
+                        trace::reaped(child.id(), by, &end);
                         return Poll::Ready(end);
                     }
                     *self = Self::register(child, reactor_errors < 2)?;
@@ -57,7 +60,10 @@ impl<R: Reactor> Readiness<R> {
                     let polled = ready!(polled);
                     *self = Self::Unregistered;
                     match polled {
-                        Ok(end) => return Poll::Ready(end),
+                        Ok(end) => {
+                            trace::reaped(child.id(), by, &end);
+                            return Poll::Ready(end);
+                        }
                         // The runtime was shut down. Once more on the one that polls now, then
                         // without.
                         Err(_) => reactor_errors += 1,
@@ -68,6 +74,7 @@ impl<R: Reactor> Readiness<R> {
                         ready!(Pin::new(listener).poll(cx));
                     }
                     *self = Self::Unregistered;
+                    by = By::Fallback;
                 }
             }
         }
@@ -78,8 +85,9 @@ impl<R: Reactor> Readiness<R> {
     fn register<W: Wait + ?Sized>(child: &W, may_react: bool) -> io::Result<Self> {
         let pidfd = child.pidfd().ok().filter(|_| may_react);
         if let Some(pidfd) = pidfd {
-            if let Ok(registered) = register_pidfd(&R::current()?, &pidfd) {
-                return Ok(Self::Pidfd(registered));
+            match register_pidfd(&R::current()?, &pidfd) {
+                Ok(registered) => return Ok(Self::Pidfd(registered)),
+                Err(error) => trace::fallback(child.id(), &error),
             }
         }
         let watch = child.watch()?;

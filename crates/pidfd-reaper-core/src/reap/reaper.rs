@@ -13,6 +13,7 @@ use super::readiness::Readiness;
 use super::wait::{Kill, Wait};
 use crate::kernel::sys;
 use crate::reactor::Reactor;
+use crate::trace::{self, By};
 
 /// Owns a child: awaited, it gives the child's status; dropped, it has the child reaped when it
 /// ends.
@@ -59,7 +60,11 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
     /// Those of [`Wait::try_wait`]; no runtime is needed.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.status.is_none() {
-            self.status = self.child_mut().try_wait()?;
+            let end = self.child_mut().try_wait().transpose();
+            if let Some(end) = &end {
+                trace::reaped(self.id(), By::Waiter, end);
+            }
+            self.status = end.transpose()?;
         }
         if self.status.is_some() {
             self.readiness = Readiness::Unregistered;
