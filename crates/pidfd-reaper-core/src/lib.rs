@@ -55,6 +55,8 @@ pub use rustix::process::Signal;
 
 pub use command::child::{Child, FromStdError};
 pub use command::command::Command;
+pub use command::ending::Termination;
+pub use command::handle::ChildHandle;
 pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
 pub use kernel::edge::EdgeEpoll;
 pub use kernel::exit::{Exit, StatusLost};
@@ -67,6 +69,7 @@ pub use reap::orphan::{Orphan, OrphanQueue};
 pub use reap::process::Process;
 pub use reap::queue::ProcessQueue;
 pub use reap::reaper::Reaper;
+pub use reap::signal::KillScope;
 pub use reap::wait::{Kill, Wait};
 
 /// The orphan queue of this process: children whose handle was dropped while they ran.

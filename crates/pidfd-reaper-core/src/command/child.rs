@@ -7,13 +7,17 @@ use std::io;
 use std::pin::Pin;
 use std::process::{Child as StdChild, ExitStatus, Output};
 
+use rustix::process::Signal;
+
+use super::ending::EndPolicy;
+use super::handle::ChildHandle;
 use super::output;
 use super::pipe::{Pipe, Stderr, Stdin, Stdout};
+use crate::kernel::exit::Exit;
 use crate::kernel::sys;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
-use crate::reap::wait::Kill;
 
 /// A child process, waited for on the reactor `R`.
 ///
@@ -23,7 +27,7 @@ use crate::reap::wait::Kill;
 /// The pipes are public fields, to be taken out with [`Option::take`].
 #[derive(Debug)]
 pub struct Child<R: Reactor> {
-    owned: Owned<R>,
+    pub(crate) owned: Owned<R>,
     /// The child's standard input, if it was piped. [`wait`](Self::wait) closes it.
     pub stdin: Option<R::Pipe<Stdin>>,
     /// The child's standard output, if it was piped.
@@ -35,21 +39,10 @@ pub struct Child<R: Reactor> {
 /// The child without its pipes. It has the `Drop`, so that the pipes can be moved out of a
 /// [`Child`].
 #[derive(Debug)]
-struct Owned<R: Reactor> {
-    reaper: Reaper<R, Process>,
-    kill_on_drop: bool,
-    forks: u32,
-}
-
-impl<R: Reactor> Drop for Owned<R> {
-    fn drop(&mut self) {
-        // In a process that was forked off, the child is the parent's.
-        if self.kill_on_drop && sys::forks() == self.forks {
-            // An error means that it was reaped, or runs as another user, as it would after a
-            // kill(2).
-            let _ = self.reaper.kill();
-        }
-    }
+pub(crate) struct Owned<R: Reactor> {
+    pub(crate) reaper: Reaper<R, Process>,
+    pub(crate) policy: EndPolicy,
+    pub(crate) forks: u32,
 }
 
 impl<R: Reactor> Child<R> {
@@ -61,14 +54,14 @@ impl<R: Reactor> Child<R> {
     /// error.
     pub fn from_std(mut child: StdChild) -> Result<Self, FromStdError> {
         match Process::of_std(&mut child) {
-            Ok(process) => Ok(Self::new(process, child, false)),
+            Ok(process) => Ok(Self::new(process, child, EndPolicy::default())),
             Err(error) => Err(FromStdError { error, child }),
         }
     }
 
     /// Nothing in here can fail: from a fork on, the child is owned.
-    pub(crate) fn new(process: Process, mut child: StdChild, kill_on_drop: bool) -> Self {
-        let owned = Owned { reaper: Reaper::new(process), kill_on_drop, forks: sys::forks() };
+    pub(crate) fn new(process: Process, mut child: StdChild, policy: EndPolicy) -> Self {
+        let owned = Owned { reaper: Reaper::new(process), policy, forks: sys::forks() };
         Self {
             owned,
             stdin: child.stdin.take().map(|pipe| Pipe::from_std(pipe).into()),
@@ -86,29 +79,72 @@ impl<R: Reactor> Child<R> {
 
     /// Sends `SIGKILL` and returns at once; the child is still to be waited for.
     ///
-    /// The signal goes through the pidfd. It needs no runtime. Of a child that this handle has
-    /// reaped there is nothing to kill, and that is no error, as in `tokio::process`.
+    /// The signal goes through the pidfd. It needs no runtime. A child that was reaped through this
+    /// library leaves nothing to kill, and that is no error, as in `tokio::process`.
     ///
     /// # Errors
     ///
-    /// `EPERM` if the child runs as another user.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if something else reaped the child: no stranger is
+    /// hit. `EPERM` if it runs as another user.
     pub fn start_kill(&mut self) -> io::Result<()> {
-        if self.owned.reaper.is_reaped() { Ok(()) } else { self.owned.reaper.kill() }
+        let reaper = &self.owned.reaper;
+        if reaper.is_reaped() {
+            return Ok(());
+        }
+        reaper.signal_in(self.owned.policy.scope, Signal::KILL)
     }
 
     /// Kills the child and waits for its end.
     ///
     /// # Errors
     ///
-    /// Those of [`start_kill`](Self::start_kill) and [`wait`](Self::wait).
+    /// Those of [`wait`](Self::wait), and `EPERM` if the child runs as another user.
     ///
     /// # Cancel safety
     ///
     /// The signal is sent by the first poll; after that it is as safe as [`wait`](Self::wait).
     pub async fn kill(&mut self) -> io::Result<()> {
-        self.start_kill()?;
+        self.owned.kill()?;
         self.wait().await?;
         Ok(())
+    }
+
+    /// Sends `signal` to the child, through its pidfd.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Process::signal`]: after the reap it is an error, and no stranger is hit.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.owned.reaper.signal(signal)
+    }
+
+    /// Sends `signal` to every process of the group that the child leads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Process::signal_group`].
+    pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        self.owned.reaper.signal_group(signal)
+    }
+
+    /// A handle to the same child, to signal it and to wait for it while others do.
+    #[must_use]
+    pub fn handle(&self) -> ChildHandle<R> {
+        ChildHandle::new(Process::clone(&self.owned.reaper))
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and tells what the child has used.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`wait`](Self::wait).
+    pub async fn wait_with_usage(&mut self) -> io::Result<Exit> {
+        let status = self.wait().await?;
+        Ok(self.owned.reaper.try_exit()?.unwrap_or(Exit { status, usage: None }))
     }
 
     /// Waits for the child's end; again and again gives the same status.

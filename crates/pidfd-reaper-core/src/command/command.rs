@@ -7,10 +7,13 @@ use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use super::child::Child;
+use super::ending::{EndPolicy, OnDrop};
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
+use crate::reap::signal::KillScope;
 
 /// Builds and starts a child process that is awaited on the reactor `R`.
 ///
@@ -18,7 +21,7 @@ use crate::reap::process::Process;
 /// it shares with [`std::process::Command`] do what they do there.
 pub struct Command<R: Reactor> {
     std: StdCommand,
-    kill_on_drop: bool,
+    policy: EndPolicy,
     reactor: PhantomData<fn() -> R>,
 }
 
@@ -41,7 +44,8 @@ impl<R: Reactor> Command<R> {
         &mut self.std
     }
 
-    /// The standard library's command; [`kill_on_drop`](Self::kill_on_drop) is lost.
+    /// The standard library's command; what this one has beside it, such as
+    /// [`kill_on_drop`](Self::kill_on_drop), is lost.
     #[must_use]
     pub fn into_std(self) -> StdCommand {
         self.std
@@ -124,16 +128,43 @@ impl<R: Reactor> Command<R> {
 
     /// Whether the child is killed when its handle is dropped while it runs; `false` by default.
     ///
-    /// It is reaped in either case.
+    /// It is reaped in either case. It takes the place of
+    /// [`terminate_on_drop`](Self::terminate_on_drop).
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Self {
-        self.kill_on_drop = kill_on_drop;
+        self.policy.on_drop = if kill_on_drop { OnDrop::Kill } else { OnDrop::Leave };
         self
     }
 
     /// What [`kill_on_drop`](Self::kill_on_drop) was set to.
     #[must_use]
     pub fn get_kill_on_drop(&self) -> bool {
-        self.kill_on_drop
+        self.policy.on_drop == OnDrop::Kill
+    }
+
+    /// Has the child asked to end (`SIGTERM`) when its handle is dropped while it runs, and killed
+    /// if it takes longer than `grace`.
+    ///
+    /// The orphan queue carries it out: no runtime has to live that long, but this process has. If
+    /// there is neither a descriptor nor a thread for that, the child is killed at once. It takes
+    /// the place of [`kill_on_drop`](Self::kill_on_drop).
+    pub fn terminate_on_drop(&mut self, grace: Duration) -> &mut Self {
+        self.policy.on_drop = OnDrop::Terminate(grace);
+        self
+    }
+
+    /// Whom killing and terminating means, by call or by drop: the child alone, which is the
+    /// default, or its group.
+    ///
+    /// [`KillScope::Group`] makes the child the leader of a group of its own, as
+    /// [`process_group(0)`](Self::process_group) does. When such a child was killed or terminated,
+    /// all that is left of its group is killed at the moment before the child is reaped. What left
+    /// the group (`setsid`, `setpgid`) is not met.
+    pub fn kill_scope(&mut self, scope: KillScope) -> &mut Self {
+        self.policy.scope = scope;
+        if scope == KillScope::Group {
+            self.std.process_group(0);
+        }
+        self
     }
 
     /// Sets the child's user id.
@@ -191,7 +222,7 @@ impl<R: Reactor> Command<R> {
     pub fn spawn(&mut self) -> io::Result<Child<R>> {
         let child = self.std.spawn()?;
         let process = Process::of_started(&child);
-        Ok(Child::new(process, child, self.kill_on_drop))
+        Ok(Child::new(process, child, self.policy))
     }
 
     /// Starts the child through `with`, which may do it in a way of its own.
@@ -206,7 +237,7 @@ impl<R: Reactor> Command<R> {
     ) -> io::Result<Child<R>> {
         let mut child = with(&mut self.std)?;
         let process = Process::of_std(&mut child)?;
-        Ok(Child::new(process, child, self.kill_on_drop))
+        Ok(Child::new(process, child, self.policy))
     }
 
     /// Starts the child now; the future waits for its end. Pipes, if any were asked for, are
@@ -248,7 +279,7 @@ impl<R: Reactor> Command<R> {
 
 impl<R: Reactor> From<StdCommand> for Command<R> {
     fn from(std: StdCommand) -> Self {
-        Self { std, kill_on_drop: false, reactor: PhantomData }
+        Self { std, policy: EndPolicy::default(), reactor: PhantomData }
     }
 }
 
@@ -256,7 +287,7 @@ impl<R: Reactor> fmt::Debug for Command<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
             .field("std", &self.std)
-            .field("kill_on_drop", &self.kill_on_drop)
+            .field("kill_on_drop", &self.policy)
             .finish_non_exhaustive()
     }
 }

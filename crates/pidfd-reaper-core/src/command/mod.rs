@@ -3,5 +3,7 @@
 pub(crate) mod child;
 #[expect(clippy::module_inception, reason = "named after the one type that lives in it")]
 pub(crate) mod command;
+pub(crate) mod ending;
+pub(crate) mod handle;
 mod output;
 pub(crate) mod pipe;

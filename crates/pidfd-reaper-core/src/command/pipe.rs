@@ -5,14 +5,13 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::{ioctl_fionbio, read, readv, write, writev};
 
 use crate::reactor::{Interest, Reactor};
-use crate::reap::registered::Registered;
+use crate::reap::lazy::LazyFd;
 
 /// Which of a child's three pipes it is: [`Stdin`], [`Stdout`] or [`Stderr`].
 pub trait End: sealed::Sealed + fmt::Debug + Send + Sync + Unpin + 'static {
@@ -72,16 +71,16 @@ mod sealed {
 ///
 /// A poll that is not ready has read or written nothing.
 pub struct Pipe<R: Reactor, K: End> {
-    fd: Arc<OwnedFd>,
+    fd: LazyFd<R>,
     nonblocking: bool,
-    registered: Option<Registered<R>>,
     end: PhantomData<K>,
 }
 
 impl<R: Reactor, K: End> Pipe<R, K> {
     /// Takes over the standard library's pipe.
     pub fn from_std(pipe: K::Std) -> Self {
-        Self { fd: Arc::new(pipe.into()), nonblocking: false, registered: None, end: PhantomData }
+        let fd = LazyFd::new(pipe.into(), K::INTEREST);
+        Self { fd, nonblocking: false, end: PhantomData }
     }
 
     /// Gives the descriptor back, out of the reactor and blocking again, as other programs expect
@@ -92,14 +91,10 @@ impl<R: Reactor, K: End> Pipe<R, K> {
     /// None that fcntl(2) documents can happen to a descriptor that is open; they are passed on if
     /// they do.
     pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        drop(self.registered);
         if self.nonblocking {
             ioctl_fionbio(&self.fd, false)?;
         }
-        match Arc::try_unwrap(self.fd) {
-            Ok(fd) => Ok(fd),
-            Err(shared) => shared.try_clone(),
-        }
+        self.fd.into_owned_fd()
     }
 
     /// Makes it the input or output of another process.
@@ -114,41 +109,13 @@ impl<R: Reactor, K: End> Pipe<R, K> {
     fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+        op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         if !self.nonblocking {
             ioctl_fionbio(&self.fd, true)?;
             self.nonblocking = true;
         }
-        let mut reactor_failed = false;
-        loop {
-            match &mut self.registered {
-                None => match op(self.fd.as_fd()) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let fd = Arc::clone(&self.fd).into();
-                        let registered = Registered::with(R::current()?, fd, K::INTEREST)?;
-                        self.registered = Some(registered);
-                    }
-                    done => return Poll::Ready(done),
-                },
-                Some(registered) if !registered.is_current() => self.registered = None,
-                Some(registered) => {
-                    let polled = registered.poll_io(cx, |fd| match op(fd) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-                        done => Ok(done),
-                    });
-                    match ready!(polled) {
-                        Ok(done) => return Poll::Ready(done),
-                        Err(error) if reactor_failed => return Poll::Ready(Err(error)),
-                        // The runtime was shut down: once more on the one that polls now.
-                        Err(_) => {
-                            reactor_failed = true;
-                            self.registered = None;
-                        }
-                    }
-                }
-            }
-        }
+        self.fd.poll_io(cx, op)
     }
 }
 
@@ -223,9 +190,6 @@ impl<R: Reactor, K: End> AsFd for Pipe<R, K> {
 
 impl<R: Reactor, K: End> fmt::Debug for Pipe<R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipe")
-            .field("fd", &self.fd)
-            .field("registered", &self.registered)
-            .finish_non_exhaustive()
+        f.debug_tuple("Pipe").field(&self.fd).finish()
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, pidfd_open};
 
 use super::exit::{Exit, StatusLost};
 use super::support::Support;
@@ -104,7 +104,7 @@ impl Pidfd {
     /// - `EPERM`: the caller may not signal it (it runs as another user).
     /// - `ENOSYS`: a filter hides `pidfd_send_signal`.
     pub fn send_signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.fd, signal)?)
+        Ok(sys::pidfd_send_signal(self.fd(), signal, false)?)
     }
 
     /// Reaps the process if it has ended and is a child of this one; `None` while it runs.

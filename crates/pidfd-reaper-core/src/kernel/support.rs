@@ -131,8 +131,8 @@ impl KernelSupport {
                 Ok(_) | Err(Errno::CHILD) => Ok(()),
                 Err(errno) => Err(errno.into()),
             },
-            send_signal: sys::pidfd_test_signal(pidfd.fd(), false).map_err(io::Error::from),
-            signal_group: match sys::pidfd_test_signal(pidfd.fd(), true) {
+            send_signal: sys::pidfd_send_signal(pidfd.fd(), None, false).map_err(io::Error::from),
+            signal_group: match sys::pidfd_send_signal(pidfd.fd(), None, true) {
                 // We lead no group, or may not signal all of it: the kernel knew the flag.
                 Ok(()) | Err(Errno::SRCH | Errno::PERM) => Ok(()),
                 Err(errno) => Err(errno.into()),

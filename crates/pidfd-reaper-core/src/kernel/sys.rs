@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl;
-use rustix::process::{Pid, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitIdOptions};
 
 use super::usage::ResourceUsage;
 
@@ -77,19 +77,25 @@ pub(crate) fn waitid(
 /// Not libc's: on 32-bit machines with 64-bit times that one is not what the system call writes.
 pub(crate) type RawUsage = [c_long; 18];
 
-/// Asks, by sending no signal, whether one could be sent: to the process, or to the group it leads.
+/// Sends `signal` to the process, or to the group it leads; no signal only asks whether it could
+/// be.
 ///
-/// The flag for the group is known since Linux 6.9 (`EINVAL` before). See
+/// rustix has it without the flags. The flag for the group is known since Linux 6.9 (`EINVAL`
+/// before). See
 /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html).
-pub(crate) fn pidfd_test_signal(pidfd: BorrowedFd<'_>, group: bool) -> Result<(), Errno> {
+pub(crate) fn pidfd_send_signal(
+    pidfd: BorrowedFd<'_>,
+    signal: impl Into<Option<Signal>>,
+    group: bool,
+) -> Result<(), Errno> {
     const PIDFD_SIGNAL_PROCESS_GROUP: c_uint = 1 << 2;
-    let (signal, flags): (c_int, _) = (0, if group { PIDFD_SIGNAL_PROCESS_GROUP } else { 0 });
+    let flags = if group { PIDFD_SIGNAL_PROCESS_GROUP } else { 0 };
     // SAFETY: a null siginfo_t is allowed, and then the kernel reads no memory of ours.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             pidfd.as_raw_fd(),
-            signal,
+            signal.into().map_or(0, Signal::as_raw),
             ptr::null::<libc::siginfo_t>(),
             flags,
         )

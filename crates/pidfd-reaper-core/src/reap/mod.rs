@@ -1,10 +1,14 @@
 //! The way of a child after its spawn: registered, readable, reaped; or dropped, an orphan, reaped.
 
+pub(crate) mod deadline;
 pub(crate) mod fallback;
+pub(crate) mod lazy;
 pub(crate) mod orphan;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod readiness;
 pub(crate) mod reaper;
 pub(crate) mod registered;
+pub(crate) mod signal;
+pub(crate) mod timer;
 pub(crate) mod wait;

@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use super::deadline::{Deadline, Ticket};
 use super::fallback::Watch;
 use super::wait::Wait;
 use crate::kernel::pidfd::Pidfd;
@@ -19,18 +20,33 @@ pub trait OrphanQueue: fmt::Debug + Sync {
     fn push(&'static self, orphan: Orphan);
 }
 
-/// A child that was abandoned alive: all that is left to do is to reap it.
+/// A child that was abandoned alive: what is left to do is to reap it, and perhaps to kill it
+/// before.
 #[derive(Debug)]
-pub struct Orphan(Box<dyn Wait + Send>);
+pub struct Orphan {
+    child: Box<dyn Wait + Send>,
+    pub(crate) last_word: Option<LastWord>,
+}
+
+/// What was asked for in the drop of a child that has a time to end by itself.
+#[derive(Debug)]
+pub(crate) enum LastWord {
+    ToBeSet(Deadline),
+    Set(Ticket),
+}
 
 impl Orphan {
     /// Reaps `child` if it has ended by now, else hands it to `queue`.
-    pub(crate) fn abandon(mut child: impl Wait + Send + 'static, queue: &'static dyn OrphanQueue) {
+    pub(crate) fn abandon(
+        mut child: impl Wait + Send + 'static,
+        deadline: Option<Deadline>,
+        queue: &'static dyn OrphanQueue,
+    ) {
         if let Some(end) = child.try_wait().transpose() {
             trace::reaped(child.id(), By::OrphanQueue, &end);
         } else {
             trace::orphaned(child.id());
-            queue.push(Self(Box::new(child)));
+            queue.push(Self { child: Box::new(child), last_word: deadline.map(LastWord::ToBeSet) });
         }
     }
 
@@ -48,18 +64,18 @@ impl Orphan {
 
 impl Wait for Orphan {
     fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.0.try_wait()
+        self.child.try_wait()
     }
 
     fn pidfd(&self) -> io::Result<Arc<Pidfd>> {
-        self.0.pidfd()
+        self.child.pidfd()
     }
 
     fn watch(&self) -> io::Result<Watch> {
-        self.0.watch()
+        self.child.watch()
     }
 }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitIdOptions, kill_process};
+use rustix::process::{Pid, WaitIdOptions};
 
 use super::fallback::Watch;
-use super::wait::{Kill, Wait};
+use super::wait::Wait;
 use crate::kernel;
 use crate::kernel::exit::{Exit, StatusLost};
 use crate::kernel::pidfd::Pidfd;
@@ -24,21 +25,23 @@ use crate::trace;
 /// nothing by itself when it is dropped: a [`Reaper`](crate::Reaper) or a [`Child`](crate::Child)
 /// owns it and sees to that.
 #[derive(Clone)]
-pub struct Process(Arc<Record>);
+pub struct Process(pub(crate) Arc<Record>);
 
-struct Record {
+pub(crate) struct Record {
     pid: Pid,
+    /// Whether the rest of the child's group is killed before the child is reaped.
+    pub(crate) sweep: AtomicBool,
     state: Mutex<State>,
 }
 
-enum State {
+pub(crate) enum State {
     Running { way: Way },
     Ended(Exit),
     Lost,
 }
 
 /// How a running child is waited for and signalled.
-enum Way {
+pub(crate) enum Way {
     Pidfd(Arc<Pidfd>),
     /// By number; the thread is there from the first wait on that finds the child running.
     Number(Option<Watch>),
@@ -69,7 +72,7 @@ impl Process {
     }
 
     fn with(pid: Pid, state: State) -> Self {
-        Self(Arc::new(Record { pid, state: Mutex::new(state) }))
+        Self(Arc::new(Record { pid, sweep: AtomicBool::new(false), state: Mutex::new(state) }))
     }
 
     /// The process's number. Once the child was reaped it may be another's.
@@ -86,11 +89,15 @@ impl Process {
     /// any more (before Linux 6.15, or without a pidfd).
     pub fn try_exit(&self) -> io::Result<Option<Exit>> {
         let mut state = self.state();
-        let found = match &*state {
+        let way = match &*state {
             State::Ended(exit) => return Ok(Some(*exit)),
             State::Lost => return Err(self.lost()),
-            State::Running { way: Way::Pidfd(pidfd) } => pidfd.try_exit(),
-            State::Running { way: Way::Number(_) } => self.try_exit_by_number(),
+            State::Running { way } => way,
+        };
+        self.sweep_before_reaping(way);
+        let found = match way {
+            Way::Pidfd(pidfd) => pidfd.try_exit(),
+            Way::Number(_) => self.try_exit_by_number(),
         };
         let end = match found {
             Ok(None) => return Ok(None),
@@ -122,47 +129,6 @@ impl Process {
         }
     }
 
-    /// Sends `signal` to the child, through its pidfd where it has one.
-    ///
-    /// Without a pidfd it goes by number, while the child is held unreaped: by this library under
-    /// the record's lock, and against others by asking first whether it is still our child. What
-    /// remains is the instant between the question and the signal, in which a foreign `waitpid(-1)`
-    /// would have to reap the child and its number come round.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the child was reaped, by anyone; `EPERM` if
-    /// it runs as another user.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let state = self.state();
-        let sent = match &*state {
-            State::Ended(_) | State::Lost => Err(Errno::SRCH),
-            State::Running { way: Way::Pidfd(pidfd) } => match pidfd.send_signal(signal) {
-                // A filter hides the call: the pidfd still says whether the number is the child's.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => {
-                    self.signal_by_number(Target::Pidfd(pidfd.fd()), signal)
-                }
-                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-                Ok(()) => Ok(()),
-            },
-            State::Running { way: Way::Number(_) } => {
-                self.signal_by_number(Target::Pid(self.0.pid), signal)
-            }
-        };
-        drop(state);
-        sent.map_err(|errno| if errno == Errno::SRCH { self.gone() } else { errno.into() })
-    }
-
-    /// `target` is asked first whether the child is unreaped, which keeps its number its own.
-    fn signal_by_number(&self, target: Target<'_>, signal: Signal) -> Result<(), Errno> {
-        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match sys::waitid(target, peek) {
-            Ok(_) => kill_process(self.0.pid, signal),
-            Err(Errno::CHILD) => Err(Errno::SRCH),
-            Err(errno) => Err(errno),
-        }
-    }
-
     /// Whether the child's end is known, to the record: the kernel is not asked.
     #[must_use]
     pub fn is_reaped(&self) -> bool {
@@ -173,12 +139,11 @@ impl Process {
         StatusLost::of(Some(self.id()))
     }
 
-    fn gone(&self) -> io::Error {
-        let message = format!("child {} was reaped already: no signal was sent", self.id());
-        io::Error::new(io::ErrorKind::InvalidInput, message)
+    pub(crate) fn pid(&self) -> Pid {
+        self.0.pid
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -213,12 +178,6 @@ impl Wait for Process {
             State::Running { way: Way::Pidfd(_) } => Watch::start(self.id()),
             State::Ended(_) | State::Lost => Err(Errno::SRCH.into()),
         }
-    }
-}
-
-impl Kill for Process {
-    fn kill(&mut self) -> io::Result<()> {
-        self.signal(Signal::KILL)
     }
 }
 

@@ -13,7 +13,8 @@ use std::thread;
 use rustix::event::Timespec;
 use rustix::event::epoll::Event;
 
-use super::orphan::{Orphan, OrphanQueue};
+use super::deadline::{Deadline, Deadlines, TIMER_KEY};
+use super::orphan::{LastWord, Orphan, OrphanQueue};
 use super::wait::Wait;
 use crate::kernel::edge::EdgeEpoll;
 use crate::kernel::sys;
@@ -58,6 +59,7 @@ struct State {
     next_key: u64,
     /// Those for which neither a descriptor nor a thread was to be had.
     unwatched: VecDeque<Orphan>,
+    deadlines: Deadlines,
 }
 
 impl ProcessQueue {
@@ -68,6 +70,7 @@ impl ProcessQueue {
                 on_epoll: BTreeMap::new(),
                 next_key: 0,
                 unwatched: VecDeque::new(),
+                deadlines: Deadlines::new(),
             }),
             count: AtomicUsize::new(0),
             unwatched: AtomicBool::new(false),
@@ -101,13 +104,13 @@ impl ProcessQueue {
         };
         while let Some(mut orphan) = batch.pop_front() {
             if !orphan.runs() {
-                self.reaped();
+                self.reaped(&orphan);
             } else if let Err(orphan) = self.watch(orphan) {
                 // Then there is nothing for the others either, but they can be asked.
                 batch.retain_mut(|orphan| {
                     let runs = orphan.runs();
                     if !runs {
-                        self.reaped();
+                        self.reaped(orphan);
                     }
                     runs
                 });
@@ -170,26 +173,32 @@ impl ProcessQueue {
             let _ = epoll.wait(&mut events, timeout.as_ref());
             self.reap_ended(&events);
             let mut state = self.state();
-            timeout = state.on_epoll.is_empty().then_some(LINGER);
-            if timeout.is_some() && events.is_empty() {
+            let idle = state.on_epoll.is_empty() && state.deadlines.is_empty();
+            if idle && timeout.is_some() && events.is_empty() {
                 state.epoll = None;
                 return;
             }
+            timeout = idle.then_some(LINGER);
         }
     }
 
     fn reap_ended(&self, events: &[Event]) {
-        let mut ended = {
-            let mut state = self.state();
-            let take = |event: &Event| state.on_epoll.remove_entry(&event.data.u64());
-            events.iter().filter_map(take).collect::<Vec<_>>()
-        };
+        let (mut ended, mut due) = (Vec::new(), Vec::new());
+        let mut state = self.state();
+        for event in events {
+            match event.data.u64() {
+                TIMER_KEY => due = state.deadlines.take_due(),
+                key => ended.extend(state.on_epoll.remove_entry(&key)),
+            }
+        }
+        drop(state);
+        due.iter().for_each(Deadline::carry_out);
         // Outside of the lock: a reaping takes microseconds, and drops should not wait for many.
         ended.retain_mut(|(_, orphan)| {
             // A tracer may hold the zombie; the next edge comes when it lets go.
             let held = orphan.runs();
             if !held {
-                self.reaped();
+                self.reaped(orphan);
             }
             held
         });
@@ -201,7 +210,7 @@ impl ProcessQueue {
         if orphan.runs() {
             self.push_counted(orphan);
         } else {
-            self.reaped();
+            self.reaped(&orphan);
         }
     }
 
@@ -213,8 +222,23 @@ impl ProcessQueue {
         }
     }
 
-    fn reaped(&self) {
+    fn reaped(&self, orphan: &Orphan) {
+        if let Some(LastWord::Set(ticket)) = orphan.last_word {
+            self.state().deadlines.cancel(ticket);
+        }
         self.count.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Sets the orphan's deadline. If there is no descriptor or thread for that, its time is over
+    /// now.
+    fn set_deadline(&'static self, deadline: Deadline) -> Option<LastWord> {
+        let mut state = self.state();
+        let set = match self.epoll(&mut state) {
+            Ok(epoll) => state.deadlines.add(deadline, &epoll),
+            Err(_) => Err(deadline),
+        };
+        drop(state);
+        set.map(LastWord::Set).map_err(|deadline| deadline.carry_out()).ok()
     }
 
     /// In the process that was forked off: closes its copies of the parent's descriptors.
@@ -224,6 +248,7 @@ impl ProcessQueue {
             state.epoll = None;
             state.on_epoll.clear();
             state.unwatched.clear();
+            state.deadlines.clear();
         }
     }
 
@@ -233,8 +258,12 @@ impl ProcessQueue {
 }
 
 impl OrphanQueue for ProcessQueue {
-    fn push(&'static self, orphan: Orphan) {
+    fn push(&'static self, mut orphan: Orphan) {
         self.retry();
+        orphan.last_word = match orphan.last_word.take() {
+            Some(LastWord::ToBeSet(deadline)) => self.set_deadline(deadline),
+            other => other,
+        };
         self.count.fetch_add(1, Ordering::Relaxed);
         self.push_counted(orphan);
     }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::task::{Context, Poll};
 
+use super::deadline::Deadline;
 use super::orphan::Orphan;
 use super::readiness::Readiness;
 use super::wait::{Kill, Wait};
@@ -43,6 +44,8 @@ pub struct Reaper<R: Reactor, W: Wait + Send + 'static> {
     readiness: Readiness<R>,
     status: Option<ExitStatus>,
     forks: u32,
+    /// When the queue kills the child after a drop.
+    deadline: Option<Deadline>,
 }
 
 impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
@@ -50,7 +53,7 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
     pub fn new(child: W) -> Self {
         super::queue::of_this_process().retry();
         let readiness = Readiness::Unregistered;
-        Self { child: Some(child), readiness, status: None, forks: sys::forks() }
+        Self { child: Some(child), readiness, status: None, forks: sys::forks(), deadline: None }
     }
 
     /// Reaps the child if it has ended, without blocking; `None` while it runs.
@@ -78,6 +81,11 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
         self.readiness = Readiness::Unregistered;
         let Some(child) = self.child.take() else { unreachable!("{THERE}") };
         child
+    }
+
+    /// If it is dropped now, the child has until `deadline`.
+    pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = Some(deadline);
     }
 
     fn child_mut(&mut self) -> &mut W {
@@ -138,7 +146,7 @@ impl<R: Reactor, W: Wait + Send + 'static> Drop for Reaper<R, W> {
         };
         // In a process that was forked off, the child is the parent's, which looks after it.
         if self.status.is_none() && sys::forks() == self.forks {
-            Orphan::abandon(child, R::orphans());
+            Orphan::abandon(child, self.deadline.take(), R::orphans());
         }
     }
 }
