@@ -6,26 +6,75 @@
 //! | `smol` | `smol` | smol, and any executor over async-io |
 //! | `async-std` | `async_std` | async-std |
 //!
-//! No feature is on by default; each adds its module and changes nothing else. Every module has the
-//! names of `tokio::process`: `Command`, `Child`, `ChildStdin`, `ChildStdout`, `ChildStderr`. What
-//! belongs to no runtime is here at the root.
+//! No feature is on by default; each adds its module and changes nothing else. `tracing` adds no module:
+//! it tells the crate of that name what happens to each child.
+//!
+//! Every module has the names of `tokio::process`: `Command`, `Child`, `ChildStdin`, `ChildStdout`,
+//! `ChildStderr`. What belongs to no runtime is here at the root. The methods are documented at
+//! [`Command`], [`Child`] and [`ChildHandle`], which are generic over the reactor; a module's names are those
+//! for its runtime.
 
 pub use pidfd_reaper_core::*;
 
-/// On Tokio: the names of `tokio::process`.
+/// On Tokio: the names of `tokio::process`, so that changing the `use` line is the whole migration.
+///
+/// What differs, and why:
+///
+/// | `tokio::process` | here |
+/// |---|---|
+/// | outside a runtime `spawn` panics after the fork: the child is lost | `spawn` works anywhere; what has to wait later needs a runtime then |
+/// | outside a runtime `output` panics after the fork | an `io::Error` before the fork |
+/// | a wait stays in the runtime that polled it first, and hangs if that is not driven | it moves to the runtime that polls it now |
+/// | a dropped child is reaped when some runtime comes round to it | by the orphan queue when it ends, with or without a runtime |
+/// | with the first orphan a `SIGCHLD` handler is installed | no signal is touched |
+/// | a status that something else took is `ECHILD` | it is recovered (Linux 6.15), or the error says so: [`StatusLost`] |
+/// | `start_kill` signals by number: after a theft a stranger | through the pidfd: after a theft an error |
+/// | `spawn_with` needs `--cfg tokio_unstable` | it is there |
+/// | pipes are registered by the spawn | by the first read or write that has to wait |
+/// | `ChildStdin`, `ChildStdout`, `ChildStderr` are structs | aliases of one generic type, [`ChildPipe`](crate::tokio::ChildPipe); still three types |
+///
+/// All else is added, nothing renamed: see [`Child`] for `handle`, `signal`, `terminate`, `wait_timeout`,
+/// `wait_with_usage`, `from_std`, and [`Command`] for `terminate_on_drop` and `kill_scope`.
 #[cfg(feature = "tokio")]
 pub mod tokio {
     pub use pidfd_reaper_tokio::*;
 }
 
 /// On smol: the names of `tokio::process`, with futures-io's traits.
+///
+/// Coming from `async-process` (`smol::process`):
+///
+/// | `async-process` | here |
+/// |---|---|
+/// | `Command::{new, arg, env, current_dir, stdin, ...}`, `spawn`, `status`, `output` | the same |
+/// | `Stdio` | [`std::process::Stdio`] |
+/// | `get_args`, `get_envs`, `get_program`, `get_current_dir` | the same on `as_std()` |
+/// | `child.status().await` | `child.wait().await` |
+/// | `child.try_status()` | `child.try_wait()` |
+/// | `child.output().await` | `child.wait_with_output().await` |
+/// | `child.kill()` | `child.start_kill()`; `child.kill().await` waits as well |
+/// | `child.id()`, a number | `child.id()`, `None` once it was reaped |
+/// | `child.stdin`, `stdout`, `stderr` | the same |
+/// | `pipe.into_stdio().await` | `Stdio::try_from(pipe)` |
+/// | `kill_on_drop` | the same |
+/// | `reap_on_drop(false)` | none: a dropped child is always reaped |
+/// | `Child::from(std)`, `Command::from(std)` | `Child::try_from(std)`, `Command::from(std)` |
+/// | `driver()` | none: the orphan queue needs no runtime |
+/// | `unix::CommandExt` | the methods are there without it |
+///
+/// And by default `spawn` inherits what is not set, as in the standard library; so does `status`.
 #[cfg(feature = "smol")]
 pub mod smol {
     pub use pidfd_reaper_async_io::*;
 }
 
-/// On async-std: the names of `tokio::process`, with futures-io's traits.
+/// On async-std: the same as the module `smol`, since both stand on async-io.
 #[cfg(feature = "async-std")]
 pub mod async_std {
     pub use pidfd_reaper_async_io::*;
 }
+
+/// The README's examples, compiled and run.
+#[cfg(all(doctest, feature = "tokio", feature = "smol", feature = "async-std"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
