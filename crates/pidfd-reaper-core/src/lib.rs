@@ -49,6 +49,7 @@ mod command;
 mod kernel;
 mod reactor;
 mod reap;
+mod sync;
 mod trace;
 
 pub use rustix::process::Signal;
@@ -66,8 +67,8 @@ pub use kernel::usage::ResourceUsage;
 pub use reactor::{Interest, Reactor, SharedFd, Source};
 pub use reap::fallback::Watch;
 pub use reap::orphan::{Orphan, OrphanQueue};
+pub use reap::orphans::ProcessQueue;
 pub use reap::process::Process;
-pub use reap::queue::ProcessQueue;
 pub use reap::reaper::Reaper;
 pub use reap::signal::KillScope;
 pub use reap::wait::{Kill, Wait};
@@ -79,7 +80,7 @@ pub use reap::wait::{Kill, Wait};
 /// ```
 #[must_use]
 pub fn orphans() -> &'static ProcessQueue {
-    reap::queue::of_this_process()
+    reap::orphans::of_this_process()
 }
 
 /// The stack of a thread that only blocks in one system call after another, in bytes.

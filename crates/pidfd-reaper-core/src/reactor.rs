@@ -76,7 +76,7 @@ pub trait Reactor: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
     /// an adapter (or a test) knows better.
     #[must_use]
     fn orphans() -> &'static dyn OrphanQueue {
-        crate::reap::queue::of_this_process()
+        crate::reap::orphans::of_this_process()
     }
 }
 

@@ -62,7 +62,8 @@ pub mod tokio {
 /// | `driver()` | none: the orphan queue needs no runtime |
 /// | `unix::CommandExt` | the methods are there without it |
 ///
-/// And by default `spawn` inherits what is not set, as in the standard library; so does `status`.
+/// As in `tokio::process`, `output` always pipes standard output and error, and inherits standard input
+/// unless it was set; in `async-process` what was set stays, and input is empty.
 #[cfg(feature = "smol")]
 pub mod smol {
     pub use pidfd_reaper_async_io::*;

@@ -4,12 +4,11 @@
 //! reactor would spin on it. Edges come when the process ends and again when the tracer lets it go.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::io::Errno;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 /// A private epoll in which each descriptor is watched for the edge of its readiness to be read.
 ///
@@ -48,22 +47,19 @@ impl EdgeEpoll {
     ///
     /// None that `epoll_wait(2)` documents can happen here; they are passed on if they do.
     pub fn take(&self) -> io::Result<bool> {
-        let mut events = Vec::with_capacity(1);
-        self.wait(&mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(!events.is_empty())
+        let mut edge = [MaybeUninit::uninit()];
+        let (taken, _) =
+            epoll::wait(&self.0, &mut edge, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(!taken.is_empty())
     }
 
-    /// Blocks until there are edges, or for `timeout`; as many as `events` has room for replace its
-    /// content.
-    pub(crate) fn wait(
-        &self,
-        events: &mut Vec<Event>,
-        timeout: Option<&Timespec>,
-    ) -> Result<(), Errno> {
-        events.clear();
-        match epoll::wait(&self.0, spare_capacity(events), timeout) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno),
+    /// Blocks until there are edges, or for `timeout`; the keys of up to 64 replace what is in `keys`.
+    pub(crate) fn wait(&self, keys: &mut Vec<u64>, timeout: Option<&Timespec>) {
+        keys.clear();
+        let mut edges = [MaybeUninit::uninit(); 64];
+        // No other error than an interruption can happen: descriptor and buffer are ours and valid.
+        if let Ok((edges, _)) = epoll::wait(&self.0, &mut edges, timeout) {
+            keys.extend(edges.iter().map(|edge| edge.data.u64()));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -13,7 +13,6 @@ use rustix::time::{
 use super::process::Process;
 use super::signal::KillScope;
 use super::timer::once;
-use crate::kernel::edge::EdgeEpoll;
 
 /// The key of the timer's edges; no orphan gets that far.
 pub(crate) const TIMER_KEY: u64 = u64::MAX;
@@ -55,15 +54,14 @@ impl Deadlines {
         self.by_time.is_empty()
     }
 
-    /// Adds `deadline`; the timer's edge will be seen by whoever waits on `epoll`. On error it is
-    /// given back.
+    /// Adds `deadline`, having `watch` see the timer if there was none; on error it is given back.
     pub(crate) fn add(
         &mut self,
         deadline: Deadline,
-        epoll: &EdgeEpoll,
+        watch: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> Result<Ticket, Deadline> {
         if self.timer.is_none() {
-            match new_timer(epoll) {
+            match new_timer(watch) {
                 Ok(timer) => self.timer = Some(timer),
                 Err(_) => return Err(deadline),
             }
@@ -96,11 +94,6 @@ impl Deadlines {
         due.into_values().collect()
     }
 
-    /// Forgets all, without a word to the children: they are another process's.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::new();
-    }
-
     fn arm(&self) {
         let now = Instant::now();
         let next = self.by_time.keys().next().map_or(now, |ticket| ticket.0);
@@ -112,9 +105,9 @@ impl Deadlines {
     }
 }
 
-fn new_timer(epoll: &EdgeEpoll) -> io::Result<OwnedFd> {
+fn new_timer(watch: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
     let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    epoll.add(timer.as_fd(), TIMER_KEY)?;
+    watch(timer.as_fd())?;
     Ok(timer)
 }

@@ -6,14 +6,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
-use event_listener::{Event, EventListener};
+use event_listener::EventListener;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::latch::Latch;
 use crate::kernel::{self, sys};
 
 /// A thread that waits for the end of one child, and leaves the reaping to others.
@@ -21,14 +21,9 @@ use crate::kernel::{self, sys};
 /// It goes when the child ends. Clones share the thread. See `WNOWAIT` in
 /// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html).
 #[derive(Clone)]
-pub struct Watch(Arc<Shared>);
-
-struct Shared {
+pub struct Watch {
     pid: Pid,
-    ended: AtomicBool,
-    waiters: Event,
-    /// What the orphan queue wants done, on the thread, when the child has ended.
-    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    ended: Arc<Latch>,
 }
 
 impl Watch {
@@ -40,67 +35,40 @@ impl Watch {
     /// later. `EINVAL` if `pid` is no number of a process.
     pub fn start(pid: u32) -> io::Result<Self> {
         let pid = kernel::pid(pid).ok_or(Errno::INVAL)?;
-        let shared = Arc::new(Shared {
-            pid,
-            ended: AtomicBool::new(false),
-            waiters: Event::new(),
-            then: Mutex::new(None),
-        });
-        let watched = Arc::clone(&shared);
+        let ended = Arc::new(Latch::new());
+        let latch = Arc::clone(&ended);
         thread::Builder::new()
             .name(format!("wait-{pid}"))
             .stack_size(crate::THREAD_STACK)
-            .spawn(move || watched.run())
+            .spawn(move || {
+                sys::block_signals_in_this_thread();
+                // An error means that there is no such child: something else has reaped it, as its
+                // owner will see.
+                let _ = retry_on_intr(|| {
+                    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+                });
+                latch.set();
+            })
             .map_err(|error| no_thread(&error, pid))?;
-        Ok(Self(shared))
+        Ok(Self { pid, ended })
     }
 
     /// Whether the child has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.0.ended.load(Ordering::Acquire)
+        self.ended.is_set()
     }
 
     /// Resolves when the child ends. Ask [`has_ended`](Self::has_ended) after making it: an end
     /// before is not told.
     #[must_use]
     pub fn listen(&self) -> EventListener {
-        self.0.waiters.listen()
+        self.ended.listen()
     }
 
     /// Runs `then` on the thread when the child has ended; here and now if it has already.
     pub(crate) fn on_end(&self, then: impl FnOnce() + Send + 'static) {
-        let mut slot = self.0.then();
-        if self.has_ended() {
-            drop(slot);
-            then();
-        } else {
-            *slot = Some(Box::new(then));
-        }
-    }
-}
-
-impl Shared {
-    fn run(&self) {
-        sys::block_signals_in_this_thread();
-        // An error means that there is no such child: something else has reaped it, and its owner
-        // will see.
-        let _ = retry_on_intr(|| {
-            waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-        });
-        let then = {
-            let mut slot = self.then();
-            self.ended.store(true, Ordering::Release);
-            slot.take()
-        };
-        self.waiters.notify(usize::MAX);
-        if let Some(then) = then {
-            then();
-        }
-    }
-
-    fn then(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn FnOnce() + Send>>> {
-        self.then.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ended.then_do(then);
     }
 }
 
@@ -115,7 +83,7 @@ fn no_thread(error: &io::Error, pid: Pid) -> io::Error {
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
-            .field("pid", &self.0.pid)
+            .field("pid", &self.pid)
             .field("ended", &self.has_ended())
             .finish_non_exhaustive()
     }

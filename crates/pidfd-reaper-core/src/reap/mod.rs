@@ -2,10 +2,14 @@
 
 pub(crate) mod deadline;
 pub(crate) mod fallback;
+pub(crate) mod latch;
 pub(crate) mod lazy;
 pub(crate) mod orphan;
+pub(crate) mod orphans;
 pub(crate) mod process;
 pub(crate) mod queue;
+#[cfg(all(test, loom))]
+mod queue_model;
 pub(crate) mod readiness;
 pub(crate) mod reaper;
 pub(crate) mod registered;

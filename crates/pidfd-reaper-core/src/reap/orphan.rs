@@ -24,7 +24,7 @@ pub trait OrphanQueue: fmt::Debug + Sync {
 /// before.
 #[derive(Debug)]
 pub struct Orphan {
-    child: Box<dyn Wait + Send>,
+    pub(crate) child: Box<dyn Wait + Send>,
     pub(crate) last_word: Option<LastWord>,
 }
 

@@ -51,7 +51,7 @@ pub struct Reaper<R: Reactor, W: Wait + Send + 'static> {
 impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
     /// Takes over `child`, which may have ended already. It does nothing yet, and cannot fail.
     pub fn new(child: W) -> Self {
-        super::queue::of_this_process().retry();
+        super::orphans::of_this_process().retry();
         let readiness = Readiness::Unregistered;
         Self { child: Some(child), readiness, status: None, forks: sys::forks(), deadline: None }
     }
