@@ -27,7 +27,10 @@ mod reactor;
 pub use pipe::ChildPipe;
 pub use reactor::{AsyncIo, AsyncIoSource};
 
-use pidfd_reaper_core::{self as core, Stderr, Stdin, Stdout};
+use std::io;
+use std::process::ExitStatus;
+
+use pidfd_reaper_core::{self as core, Pidfd, Stderr, Stdin, Stdout};
 
 /// Builds and starts a child process.
 pub type Command = core::Command<AsyncIo>;
@@ -41,3 +44,21 @@ pub type ChildStdout = ChildPipe<Stdout>;
 pub type ChildStderr = ChildPipe<Stderr>;
 /// Owns a child of any kind, and is the future of its end.
 pub type Reaper<W> = core::Reaper<AsyncIo, W>;
+/// A child in many hands.
+pub type ChildHandle = core::ChildHandle<AsyncIo>;
+/// Many children, and whichever ends next.
+pub type ChildSet = core::ChildSet<AsyncIo>;
+
+/// Waits until the process of `pidfd` has ended, which need not be a child of this one:
+/// [`core::exited`] on this runtime.
+///
+/// # Errors
+///
+/// Those of [`core::exited`].
+///
+/// # Cancel safety
+///
+/// It may be dropped at any time and called again.
+pub async fn exited(pidfd: &Pidfd) -> io::Result<Option<ExitStatus>> {
+    core::exited::<AsyncIo>(pidfd).await
+}

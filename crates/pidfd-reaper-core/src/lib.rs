@@ -58,7 +58,9 @@ pub use command::child::{Child, FromStdError};
 pub use command::command::Command;
 pub use command::ending::Termination;
 pub use command::handle::ChildHandle;
+pub use command::limits::{BoundedOutput, OutputLimits};
 pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
+pub use command::set::{ChildId, ChildSet, Ended};
 pub use kernel::edge::EdgeEpoll;
 pub use kernel::exit::{Exit, StatusLost};
 pub use kernel::pidfd::Pidfd;
@@ -71,6 +73,7 @@ pub use reap::orphans::ProcessQueue;
 pub use reap::process::Process;
 pub use reap::reaper::Reaper;
 pub use reap::signal::KillScope;
+pub use reap::stranger::exited;
 pub use reap::wait::{Kill, Wait};
 
 /// The orphan queue of this process: children whose handle was dropped while they ran.

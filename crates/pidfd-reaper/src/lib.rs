@@ -6,13 +6,13 @@
 //! | `smol` | `smol` | smol, and any executor over async-io |
 //! | `async-std` | `async_std` | async-std |
 //!
-//! No feature is on by default; each adds its module and changes nothing else. `tracing` adds no module:
-//! it tells the crate of that name what happens to each child.
+//! No feature is on by default; each adds its module and changes nothing else. `tracing` adds no
+//! module: it tells the crate of that name what happens to each child.
 //!
 //! Every module has the names of `tokio::process`: `Command`, `Child`, `ChildStdin`, `ChildStdout`,
 //! `ChildStderr`. What belongs to no runtime is here at the root. The methods are documented at
-//! [`Command`], [`Child`] and [`ChildHandle`], which are generic over the reactor; a module's names are those
-//! for its runtime.
+//! [`Command`], [`Child`] and [`ChildHandle`], which are generic over the reactor; a module's names
+//! are those for its runtime.
 
 pub use pidfd_reaper_core::*;
 
@@ -33,8 +33,9 @@ pub use pidfd_reaper_core::*;
 /// | pipes are registered by the spawn | by the first read or write that has to wait |
 /// | `ChildStdin`, `ChildStdout`, `ChildStderr` are structs | aliases of one generic type, [`ChildPipe`](crate::tokio::ChildPipe); still three types |
 ///
-/// All else is added, nothing renamed: see [`Child`] for `handle`, `signal`, `terminate`, `wait_timeout`,
-/// `wait_with_usage`, `from_std`, and [`Command`] for `terminate_on_drop` and `kill_scope`.
+/// All else is added, nothing renamed: see [`Child`] for `handle`, `signal`, `terminate`,
+/// `wait_timeout`, `wait_with_usage`, `from_std`, and [`Command`] for `terminate_on_drop` and
+/// `kill_scope`.
 #[cfg(feature = "tokio")]
 pub mod tokio {
     pub use pidfd_reaper_tokio::*;
@@ -62,8 +63,8 @@ pub mod tokio {
 /// | `driver()` | none: the orphan queue needs no runtime |
 /// | `unix::CommandExt` | the methods are there without it |
 ///
-/// As in `tokio::process`, `output` always pipes standard output and error, and inherits standard input
-/// unless it was set; in `async-process` what was set stays, and input is empty.
+/// As in `tokio::process`, `output` always pipes standard output and error, and inherits standard
+/// input unless it was set; in `async-process` what was set stays, and input is empty.
 #[cfg(feature = "smol")]
 pub mod smol {
     pub use pidfd_reaper_async_io::*;

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::ending::EndPolicy;
 use super::handle::ChildHandle;
-use super::output;
+use super::limits::{BoundedOutput, OutputLimits};
 use super::pipe::{Pipe, Stderr, Stdin, Stdout};
 use crate::kernel::exit::Exit;
 use crate::kernel::sys;
@@ -84,8 +84,8 @@ impl<R: Reactor> Child<R> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if something else reaped the child: no stranger is
-    /// hit. `EPERM` if it runs as another user.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if something else reaped the child: no
+    /// stranger is hit. `EPERM` if it runs as another user.
     pub fn start_kill(&mut self) -> io::Result<()> {
         let reaper = &self.owned.reaper;
         if reaper.is_reaped() {
@@ -195,9 +195,9 @@ impl<R: Reactor> Child<R> {
     ///
     /// None: what was read is lost with the future, and the child is dropped.
     pub async fn wait_with_output(self) -> io::Result<Output> {
-        let Self { mut owned, stdin, stdout, stderr } = self;
-        drop(stdin);
-        output::collect(&mut owned.reaper, stdout.map(Into::into), stderr.map(Into::into)).await
+        let output = self.wait_with_output_within(&OutputLimits::default()).await?;
+        let BoundedOutput { exit, stdout, stderr, .. } = output;
+        Ok(Output { status: exit.status, stdout, stderr })
     }
 }
 

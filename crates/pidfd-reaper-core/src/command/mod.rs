@@ -5,5 +5,7 @@ pub(crate) mod child;
 pub(crate) mod command;
 pub(crate) mod ending;
 pub(crate) mod handle;
+pub(crate) mod limits;
 mod output;
 pub(crate) mod pipe;
+pub(crate) mod set;

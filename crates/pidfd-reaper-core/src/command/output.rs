@@ -1,76 +1,108 @@
-//! Reads a child's output and waits for its end, all together.
+//! Reads a child's output and waits for its end, all together and within limits.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::process::Output;
 use std::task::{Context, Poll};
 
+use super::child::Owned;
+use super::limits::{BoundedOutput, OutputLimits};
 use super::pipe::{Pipe, ReadEnd, Stderr, Stdout};
+use crate::kernel::exit::Exit;
 use crate::reactor::Reactor;
-use crate::reap::process::Process;
-use crate::reap::reaper::Reaper;
+use crate::reap::timer::Timer;
 
-/// What the first read of a pipe has room for: a full pipe, as Linux makes them.
+/// What a read has room for: a full pipe, as Linux makes them.
 const ROOM: usize = 64 * 1024;
 /// Reads in one poll, after which other tasks have their turn: a fast child could go on for ever.
 const READS_A_POLL: usize = 16;
 
 pub(super) async fn collect<R: Reactor>(
-    reaper: &mut Reaper<R, Process>,
+    owned: &mut Owned<R>,
     stdout: Option<Pipe<R, Stdout>>,
     stderr: Option<Pipe<R, Stderr>>,
-) -> io::Result<Output> {
-    let mut stdout = Collector::new(stdout);
-    let mut stderr = Collector::new(stderr);
-    let mut status = None;
+    limits: &OutputLimits,
+) -> io::Result<BoundedOutput> {
+    let mut stdout = Collector::new(stdout, limits.bytes);
+    let mut stderr = Collector::new(stderr, limits.bytes);
+    let mut time = limits.time.map(Timer::<R>::after).transpose()?;
+    let mut grace = None;
+    let (mut status, mut timed_out, mut killed) = (None, false, false);
     poll_fn(|cx| {
         if status.is_none() {
-            if let Poll::Ready(end) = Pin::new(&mut *reaper).poll(cx) {
+            if let Poll::Ready(end) = Pin::new(&mut owned.reaper).poll(cx) {
                 status = Some(end?);
+                grace = limits.grace.map(Timer::<R>::after).transpose()?;
             }
         }
         // Not one after the other: each has to leave its waker.
         let (out, err) = (stdout.poll(cx)?, stderr.poll(cx)?);
-        let Some(status) = status else {
-            return Poll::Pending;
-        };
-        if out.is_pending() || err.is_pending() {
+        let complete = out.is_ready() && err.is_ready();
+        if status.is_none() && !timed_out && fired(time.as_mut(), cx)? {
+            timed_out = true;
+        }
+        let exceeded = limits.kills_on_excess && stdout.excess + stderr.excess > 0;
+        if status.is_none() && !killed && (timed_out || exceeded) {
+            killed = true;
+            owned.kill()?;
+        }
+        let Some(status) = status else { return Poll::Pending };
+        // Whoever still holds a pipe has the grace, what is left of the time, or none after a kill.
+        let over = killed || fired(grace.as_mut(), cx)? || fired(time.as_mut(), cx)?;
+        if !complete && !over {
             return Poll::Pending;
         }
-        let (stdout, stderr) = (stdout.take(), stderr.take());
-        Poll::Ready(Ok(Output { status, stdout, stderr }))
+        let exit = owned.reaper.try_exit()?.unwrap_or(Exit { status, usage: None });
+        Poll::Ready(Ok(BoundedOutput {
+            exit,
+            stdout: std::mem::take(&mut stdout.bytes),
+            stderr: std::mem::take(&mut stderr.bytes),
+            stdout_excess: stdout.excess,
+            stderr_excess: stderr.excess,
+            timed_out,
+            complete,
+        }))
     })
     .await
+}
+
+fn fired<R: Reactor>(timer: Option<&mut Timer<R>>, cx: &mut Context<'_>) -> io::Result<bool> {
+    match timer.map(|timer| timer.poll(cx)) {
+        Some(Poll::Ready(fired)) => fired.map(|()| true),
+        Some(Poll::Pending) | None => Ok(false),
+    }
 }
 
 /// One pipe, until its end, and what came out of it.
 struct Collector<R: Reactor, K: ReadEnd> {
     pipe: Option<Pipe<R, K>>,
     bytes: Vec<u8>,
+    limit: usize,
+    /// How much came beyond the limit.
+    excess: u64,
+    /// Where the excess goes.
+    spill: Vec<u8>,
 }
 
 impl<R: Reactor, K: ReadEnd> Collector<R, K> {
-    fn new(pipe: Option<Pipe<R, K>>) -> Self {
-        Self { pipe, bytes: Vec::new() }
+    fn new(pipe: Option<Pipe<R, K>>, limit: Option<usize>) -> Self {
+        let limit = limit.unwrap_or(usize::MAX);
+        Self { pipe, bytes: Vec::new(), limit, excess: 0, spill: Vec::new() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(pipe) = &mut self.pipe else {
-            return Poll::Ready(Ok(()));
-        };
         for _ in 0..READS_A_POLL {
-            if self.bytes.capacity() - self.bytes.len() < ROOM / 2 {
+            let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
+            let full = self.bytes.len() >= self.limit;
+            let buf = if full { &mut self.spill } else { &mut self.bytes };
+            if buf.capacity() - buf.len() < ROOM / 2 {
                 // Amortised: at least doubles.
-                self.bytes.reserve(ROOM);
+                buf.reserve(ROOM);
             }
-            match pipe.poll_append(cx, &mut self.bytes) {
-                Poll::Ready(Ok(0)) => {
-                    // Closed at once, not when the other pipe ends.
-                    self.pipe = None;
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Ok(_)) => {}
+            match pipe.poll_append(cx, buf) {
+                // Closed at once, not when the other pipe ends.
+                Poll::Ready(Ok(0)) => self.pipe = None,
+                Poll::Ready(Ok(_)) => self.count_excess(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -79,7 +111,10 @@ impl<R: Reactor, K: ReadEnd> Collector<R, K> {
         Poll::Pending
     }
 
-    fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
+    fn count_excess(&mut self) {
+        let beyond = self.bytes.len().saturating_sub(self.limit) + self.spill.len();
+        self.excess += beyond as u64;
+        self.bytes.truncate(self.limit);
+        self.spill.clear();
     }
 }

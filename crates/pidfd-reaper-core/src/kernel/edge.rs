@@ -53,7 +53,8 @@ impl EdgeEpoll {
         Ok(!taken.is_empty())
     }
 
-    /// Blocks until there are edges, or for `timeout`; the keys of up to 64 replace what is in `keys`.
+    /// Blocks until there are edges, or for `timeout`; the keys of up to 64 replace what is in
+    /// `keys`.
     pub(crate) fn wait(&self, keys: &mut Vec<u64>, timeout: Option<&Timespec>) {
         keys.clear();
         let mut edges = [MaybeUninit::uninit(); 64];

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
+use std::task::Poll;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -170,6 +171,28 @@ impl Pidfd {
             Ok(_) if events.contains(PollFlags::IN) && !events.contains(PollFlags::HUP) => Ok(None),
             _ => Err(StatusLost::of(self.pid.map(super::number))),
         }
+    }
+
+    /// Whether a process, of whomever, has ended; and its status, where that is told.
+    ///
+    /// It reaps nothing.
+    pub(crate) fn poll_end(&self) -> io::Result<Poll<Option<ExitStatus>>> {
+        let events = self.events()?;
+        if events.is_empty() {
+            return Ok(Poll::Pending);
+        }
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if let Ok(Some((status, _))) = self.waitid(peek, Support::here()) {
+            return Ok(Poll::Ready(Some(status)));
+        }
+        Ok(match sys::pidfd_info(self.fd(), sys::PIDFD_INFO_EXIT) {
+            Ok(info) if info.mask & sys::PIDFD_INFO_EXIT != 0 => {
+                Poll::Ready(Some(status_from_raw(info.exit_code)))
+            }
+            // Its parent has not reaped it. The hang-up will say when.
+            Ok(_) if !events.contains(PollFlags::HUP) => Poll::Pending,
+            _ => Poll::Ready(None),
+        })
     }
 
     /// `IN` once the process has ended, `HUP` beside it once it was reaped (Linux 6.9); never

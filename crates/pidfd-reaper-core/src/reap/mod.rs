@@ -14,5 +14,6 @@ pub(crate) mod readiness;
 pub(crate) mod reaper;
 pub(crate) mod registered;
 pub(crate) mod signal;
+pub(crate) mod stranger;
 pub(crate) mod timer;
 pub(crate) mod wait;

@@ -1,4 +1,5 @@
-//! `ProcessQueue`: the orphan queue of this process, which a process that is forked off does not share.
+//! `ProcessQueue`: the orphan queue of this process, which a process that is forked off does not
+//! share.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
