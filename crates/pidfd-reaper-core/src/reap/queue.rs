@@ -18,7 +18,7 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, thr
 /// Where the ends of orphans show: an epoll, or a model of one.
 pub(crate) trait Edges: fmt::Debug + Send + Sync + Sized + 'static {
     /// By what an orphan is watched.
-    type Handle;
+    type Handle: fmt::Debug + Send;
 
     fn new() -> io::Result<Self>;
 
@@ -50,8 +50,9 @@ pub(crate) struct Queue<E: Edges> {
 struct State<E: Edges> {
     /// There while the thread is.
     edges: Option<Arc<E>>,
-    /// By the key of their edges. A key is used once: a late edge finds nothing.
-    on_edges: BTreeMap<u64, Orphan>,
+    /// By the key of their edges. A key is used once: a late edge finds nothing. The handle keeps
+    /// the edge, when someone who shares the child reaps it first and gives its pidfd up.
+    on_edges: BTreeMap<u64, (Orphan, E::Handle)>,
     next_key: u64,
     /// Those for which neither a descriptor nor a thread was to be had.
     unwatched: VecDeque<Orphan>,
@@ -134,7 +135,7 @@ impl<E: Edges> Queue<E> {
             let key = state.next_key;
             if self.edges(&mut state).and_then(|edges| edges.watch(&handle, key)).is_ok() {
                 state.next_key += 1;
-                state.on_edges.insert(key, orphan);
+                state.on_edges.insert(key, (orphan, handle));
                 return Ok(());
             }
         }
@@ -224,7 +225,7 @@ impl<E: Edges> Queue<E> {
         // Outside of the lock: a reaping takes microseconds, and drops should not wait for many.
         due.iter().for_each(Deadline::carry_out);
         // A tracer may hold a zombie; the next edge comes when it lets go.
-        ended.retain_mut(|(_, orphan)| orphan.runs() || self.reaped(orphan));
+        ended.retain_mut(|(_, (orphan, _))| orphan.runs() || self.reaped(orphan));
         self.state().on_edges.extend(ended);
     }
 }

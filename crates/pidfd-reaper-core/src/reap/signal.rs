@@ -5,13 +5,15 @@
 //! library reaps only under the lock that is held meanwhile.
 
 use std::io;
+use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitIdOptions, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitIdOptions, kill_process, kill_process_group};
 
 use super::process::{Process, State, Way};
 use super::wait::Kill;
+use crate::kernel::support::Support;
 use crate::kernel::sys::{self, Target};
 
 /// Whom the end of a child concerns: [`Command::kill_scope`](crate::Command::kill_scope).
@@ -45,16 +47,10 @@ impl Process {
         self.while_unreaped(|way| match way {
             Way::Pidfd(pidfd) => match sys::pidfd_send_signal(pidfd.fd(), signal, false) {
                 // A filter hides the call: the pidfd still says whether the number is the child's.
-                Err(Errno::NOSYS) => {
-                    self.is_ours(Target::Pidfd(pidfd.fd()))?;
-                    kill_process(self.pid(), signal)
-                }
+                Err(Errno::NOSYS) => self.by_number(way, signal, kill_process),
                 sent => sent,
             },
-            Way::Number(_) => {
-                self.is_ours(Target::Pid(self.pid()))?;
-                kill_process(self.pid(), signal)
-            }
+            Way::Number(_) => self.by_number(way, signal, kill_process),
         })
     }
 
@@ -71,16 +67,14 @@ impl Process {
     }
 
     fn signal_group_of(&self, way: &Way, signal: Signal) -> Result<(), Errno> {
-        let target = match way {
-            Way::Pidfd(pidfd) => match sys::pidfd_send_signal(pidfd.fd(), signal, true) {
+        if let Way::Pidfd(pidfd) = way {
+            match sys::pidfd_send_signal(pidfd.fd(), signal, true) {
                 // Before Linux 6.9, or a filter.
-                Err(Errno::INVAL | Errno::NOSYS) => Target::Pidfd(pidfd.fd()),
+                Err(Errno::INVAL | Errno::NOSYS) => {}
                 sent => return sent,
-            },
-            Way::Number(_) => Target::Pid(self.pid()),
-        };
-        self.is_ours(target)?;
-        kill_process_group(self.pid(), signal)
+            }
+        }
+        self.by_number(way, signal, kill_process_group)
     }
 
     /// Sends `signal` to the child or its group. A child that leads none is its own group.
@@ -100,11 +94,7 @@ impl Process {
         if !self.0.sweep.load(Ordering::Relaxed) {
             return;
         }
-        let target = match way {
-            Way::Pidfd(pidfd) => Target::Pidfd(pidfd.fd()),
-            Way::Number(_) => Target::Pid(self.pid()),
-        };
-        if let Ok(Some(_)) = sys::waitid(target, PEEK) {
+        if let Ok(Some(_)) = self.peek(way) {
             for _ in 0..ROUNDS {
                 // An error means that the group is empty, or not ours to kill.
                 let _ = self.signal_group_of(way, Signal::KILL);
@@ -112,14 +102,29 @@ impl Process {
         }
     }
 
-    /// Whether the number of `target` is this child's own: a child that was not reaped.
-    #[expect(clippy::unused_self, reason = "it reads as a question about the child")]
-    fn is_ours(&self, target: Target<'_>) -> Result<(), Errno> {
-        match sys::waitid(target, PEEK) {
-            Ok(_) => Ok(()),
+    /// Asks first whether the number is still the child's own: whether it is unreaped.
+    fn by_number(
+        &self,
+        way: &Way,
+        signal: Signal,
+        send: fn(Pid, Signal) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        match self.peek(way) {
+            Ok(_) => send(self.pid(), signal),
             Err(Errno::CHILD) => Err(Errno::SRCH),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// The child's end, if it has come to it, without reaping it.
+    fn peek(&self, way: &Way) -> Result<Option<ExitStatus>, Errno> {
+        const PEEK: WaitIdOptions =
+            WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
+        let end = match way {
+            Way::Pidfd(pidfd) => pidfd.waitid(PEEK, Support::here()),
+            Way::Number(_) => sys::waitid(Target::Pid(self.pid()), PEEK),
+        };
+        end.map(|end| end.map(|(status, _)| status))
     }
 
     fn while_unreaped(&self, send: impl FnOnce(&Way) -> Result<(), Errno>) -> io::Result<()> {
@@ -136,10 +141,6 @@ impl Process {
         io::Error::new(io::ErrorKind::InvalidInput, message)
     }
 }
-
-/// Asks whether a child has ended, without reaping it.
-const PEEK: WaitIdOptions =
-    WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 impl Kill for Process {
     fn kill(&mut self) -> io::Result<()> {
