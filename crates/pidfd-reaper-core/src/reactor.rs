@@ -36,6 +36,10 @@ pub enum Interest {
 ///   `interest` only, edge- or level-triggered. The descriptor stays in non-blocking mode or not,
 ///   as it is: it is never read by the reactor. If it fails, it leaves nothing behind but its
 ///   error.
+/// - A reactor that ends wakes whoever waits on its sources, and their next
+///   [`poll_io`](Source::poll_io) is an error: the wait then goes on with another reactor.
+/// - No waker is woken or dropped under a lock that a [`Source`]'s drop takes: a task, with its
+///   sources, may go with it.
 /// - Dropping a [`Source`] takes the descriptor out of the reactor before it gives up its share of
 ///   the descriptor. It must be sound on any thread, also after the reactor is gone.
 pub trait Reactor: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
