@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use async_io::Async;
 use pidfd_reaper_core::{EdgeEpoll, End, Interest, Reactor, SharedFd, Source};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::ChildPipe;
 
@@ -23,7 +24,7 @@ impl Reactor for AsyncIo {
 
     fn register(&self, fd: SharedFd, interest: Interest) -> io::Result<AsyncIoSource> {
         let watched = Watched::Itself(Async::new_nonblocking(fd)?);
-        Ok(AsyncIoSource { watched, interest, ready: false })
+        Ok(AsyncIoSource { watched, interest, has_waited: false })
     }
 }
 
@@ -32,7 +33,8 @@ impl Reactor for AsyncIo {
 pub struct AsyncIoSource {
     watched: Watched,
     interest: Interest,
-    ready: bool,
+    /// Whether a task has waited: what comes next may be due to an event.
+    has_waited: bool,
 }
 
 /// async-io asks for one event at a time, by level: the next is there at once for as long as the
@@ -45,40 +47,52 @@ enum Watched {
 }
 
 impl Source for AsyncIoSource {
+    /// The operation is tried whenever a task comes back: `Async` may well wake it and say `Pending`
+    /// again, for an event that belongs to a turn of the reactor that had already begun.
     fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
-            let was_ready = self.ready;
-            if !was_ready {
-                ready!(self.watched.poll_event(self.interest, cx))?;
-                self.ready = true;
-            }
-            match op(self.watched.fd()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready = false;
-                    if !was_ready && self.interest == Interest::Readable {
-                        self.watched.switch_to_edges()?;
-                    }
+            if self.has_waited {
+                if let Some(done) = self.watched.try_op(self.interest, &mut op) {
+                    return Poll::Ready(done);
                 }
-                done => return Poll::Ready(done),
             }
+            self.has_waited = true;
+            ready!(self.watched.poll_event(self.interest, cx))?;
         }
     }
 }
 
 impl Watched {
+    /// `None` if the operation would block.
+    fn try_op<T>(
+        &mut self,
+        interest: Interest,
+        op: &mut impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Option<io::Result<T>> {
+        if let Self::Edges(edges, fd) = self {
+            // Before the operation: an edge that comes during it stays.
+            return match edges.get_ref().take() {
+                Ok(_) => unless_blocked(op(fd.as_fd())),
+                Err(error) => Some(Err(error)),
+            };
+        }
+        let done = unless_blocked(op(self.fd()));
+        if done.is_some() || interest == Interest::Writable || !is_readable(self.fd()) {
+            return done;
+        }
+        // It may have become so just now. Else it is in vain.
+        unless_blocked(op(self.fd())).or_else(|| self.switch_to_edges().err().map(Err))
+    }
+
     fn poll_event(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match (self, interest) {
             (Self::Itself(fd), Interest::Readable) => fd.poll_readable(cx),
             (Self::Itself(fd), Interest::Writable) => fd.poll_writable(cx),
-            (Self::Edges(edges, _), _) => {
-                ready!(edges.poll_readable(cx))?;
-                edges.get_ref().take()?;
-                Poll::Ready(Ok(()))
-            }
+            (Self::Edges(edges, _), _) => edges.poll_readable(cx),
         }
     }
 
@@ -98,4 +112,18 @@ impl Watched {
             Self::Edges(_, fd) => fd.as_fd(),
         }
     }
+}
+
+fn unless_blocked<T>(done: io::Result<T>) -> Option<io::Result<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        done => Some(done),
+    }
+}
+
+/// An error is as good as a no: it shows in the operation.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }

@@ -150,10 +150,13 @@ impl Pidfd {
                 answer => return answer,
             }
         }
-        // Linux 5.3: by number, which is this process's own only as long as nobody reaped it. That
-        // it has ended, the pidfd can tell.
+        // Linux 5.3: by number, which is this process's own only as long as nobody reaped it. Both
+        // that it has ended and that it was reaped, the pidfd can tell.
         if options.contains(WaitIdOptions::NOHANG) && self.events()?.is_empty() {
             return Ok(None);
+        }
+        if sys::pidfd_send_signal(self.fd(), None, false) == Err(Errno::SRCH) {
+            return Err(Errno::CHILD);
         }
         sys::waitid(Target::Pid(self.pid()?), options)
     }

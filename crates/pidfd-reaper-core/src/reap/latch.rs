@@ -13,12 +13,12 @@ type Then = Box<dyn FnOnce() + Send>;
 pub(crate) struct Latch {
     set: AtomicBool,
     waiters: Event,
-    then: Mutex<Option<Then>>,
+    then: Mutex<Vec<Then>>,
 }
 
 impl Latch {
     pub(crate) fn new() -> Self {
-        Self { set: AtomicBool::new(false), waiters: Event::new(), then: Mutex::new(None) }
+        Self { set: AtomicBool::new(false), waiters: Event::new(), then: Mutex::new(Vec::new()) }
     }
 
     /// Sets it, wakes all who listen, and does what was asked for.
@@ -27,10 +27,10 @@ impl Latch {
             // Under the lock: `then` is stored before this, or its caller sees the latch set.
             let mut then = self.then();
             self.set.store(true, Ordering::SeqCst);
-            then.take()
+            std::mem::take(&mut *then)
         };
         self.waiters.notify(usize::MAX);
-        if let Some(then) = then {
+        for then in then {
             then();
         }
     }
@@ -47,16 +47,16 @@ impl Latch {
 
     /// Does `then` when it is set; here and now if it is already.
     pub(crate) fn then_do(&self, then: impl FnOnce() + Send + 'static) {
-        let mut slot = self.then();
+        let mut slots = self.then();
         if self.is_set() {
-            drop(slot);
+            drop(slots);
             then();
         } else {
-            *slot = Some(Box::new(then));
+            slots.push(Box::new(then));
         }
     }
 
-    fn then(&self) -> MutexGuard<'_, Option<Then>> {
+    fn then(&self) -> MutexGuard<'_, Vec<Then>> {
         self.then.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

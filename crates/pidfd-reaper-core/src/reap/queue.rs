@@ -121,7 +121,12 @@ impl<E: Edges> Queue<E> {
     }
 
     fn push_counted(&'static self, orphan: Orphan) {
-        if let Err(orphan) = self.watch(orphan) {
+        if let Err(mut orphan) = self.watch(orphan) {
+            // A clone may have reaped it meanwhile, and then there is nothing to watch.
+            if !orphan.runs() {
+                self.reaped(&orphan);
+                return;
+            }
             self.state().unwatched.push_back(orphan);
             self.unwatched.store(true, Ordering::Relaxed);
         }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use event_listener::EventListener;
 
 use super::fallback::Watch;
+use super::orphans;
 use super::registered::Registered;
 use super::wait::Wait;
 use crate::kernel::pidfd::Pidfd;
@@ -37,6 +38,7 @@ impl<R: Reactor> Readiness<R> {
         child: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<ExitStatus>> {
+        orphans::of_this_process().retry();
         let mut reactor_errors = 0;
         let mut by = By::Waiter;
         loop {
@@ -47,7 +49,11 @@ impl<R: Reactor> Readiness<R> {
                         trace::reaped(child.id(), by, &end);
                         return Poll::Ready(end);
                     }
-                    *self = Self::register(child, reactor_errors < 2)?;
+                    match Self::register(child, reactor_errors < 2) {
+                        Ok(registered) => *self = registered,
+                        // A clone may have reaped the child since it was asked.
+                        Err(error) => return Poll::Ready(child.try_wait()?.ok_or(error)),
+                    }
                 }
                 // Begun in another runtime, which may never run again.
                 Self::Pidfd(registered) if !registered.is_current() => *self = Self::Unregistered,

@@ -1,0 +1,150 @@
+//! Numbers that come round: after a theft or our own reap, a child's number is a stranger's.
+//!
+//! In a pid namespace of its own the kernel can be told which number is next.
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::process::{self, Child as StdChild, Command as StdCommand, Stdio};
+
+use pidfd_reaper::{Process, StatusLost};
+use rustix::process::geteuid;
+
+use super::thefts::steal;
+use super::{Body, Place, bodies};
+use crate::children::{held, sh, until_no_orphans};
+use crate::runtimes::{ChildOn, CommandOn, Runtime};
+
+pub(super) fn all<R: Runtime>() -> Vec<Body> {
+    bodies![R:
+        stranger_after_a_theft.if_shown(numbers_can_be_chosen),
+        stranger_after_our_reap.if_shown(numbers_can_be_chosen),
+        child_of_ours_after_a_theft.only(Place::WithPidfd).if_shown(numbers_can_be_chosen),
+    ]
+}
+
+const NEXT: &str = "/proc/sys/kernel/ns_last_pid";
+const INSIDE: &str = "CONFORMANCE_NAMESPACE";
+
+fn in_a_namespace(program: &str) -> StdCommand {
+    let mut command = StdCommand::new("unshare");
+    command.args(["-p", "-f", "--mount-proc", program]);
+    command
+}
+
+fn numbers_can_be_chosen() -> bool {
+    let mut test = in_a_namespace("test");
+    test.args(["-w", NEXT]).stdout(Stdio::null()).stderr(Stdio::null());
+    geteuid().is_root() && test.status().is_ok_and(|status| status.success())
+}
+
+/// Runs `body` as the first process of a namespace: this trial once more, which comes here again.
+fn with_own_numbers(body: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    if env::var_os(INSIDE).is_some() {
+        body()?;
+        process::exit(0);
+    }
+    let program = env::current_exe()?;
+    let program = program.to_str().expect("it is text");
+    let status = in_a_namespace(program).env(INSIDE, "").status()?;
+    assert!(status.success(), "in the namespace: {status}");
+    Ok(())
+}
+
+/// A child of the library that is killed with its handle, and its number.
+fn killed_on_drop<R: Runtime>() -> io::Result<(ChildOn<R>, u32)> {
+    let mut command = CommandOn::<R>::from(sh("read nothing; exit 7"));
+    let child = command.kill_on_drop(true).stdin(Stdio::piped()).spawn()?;
+    let pid = child.id().expect("it runs");
+    Ok((child, pid))
+}
+
+/// A process that is no child of this one, with a number that is free; it ends with its parent's input.
+struct Stranger(StdChild);
+
+impl Stranger {
+    fn with_number(pid: u32) -> io::Result<Self> {
+        let script = format!(
+            "exec 3<&0; echo {} > {NEXT}; sh -c 'read nothing; exit 9' <&3 & echo $!; \
+             exec 3<&-; wait $!; exit $?",
+            pid - 1
+        );
+        let mut parent = sh(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(parent.stdout.take().expect("it was piped")).read_line(&mut line)?;
+        assert_eq!(line.trim(), pid.to_string(), "the number was taken");
+        Ok(Self(parent))
+    }
+
+    /// It was neither signalled nor reaped: it ends as it likes, and its parent is told so.
+    fn end_unharmed(mut self) -> io::Result<()> {
+        drop(self.0.stdin.take());
+        assert_eq!(self.0.wait()?.code(), Some(9));
+        Ok(())
+    }
+}
+
+fn stranger_after_a_theft<R: Runtime>() -> io::Result<()> {
+    with_own_numbers(|| {
+        let runtime = R::new();
+        let (mut child, pid) = killed_on_drop::<R>()?;
+        let (mut abandoned, other_pid) = killed_on_drop::<R>()?;
+        drop((child.stdin.take(), abandoned.stdin.take()));
+        steal(pid);
+        steal(other_pid);
+        // The later one first: whoever comes after it does not get the number between.
+        let other = Stranger::with_number(other_pid)?;
+        let stranger = Stranger::with_number(pid)?;
+        let error = child.start_kill().expect_err("it was reaped");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        assert!(child.signal_group(pidfd_reaper::Signal::KILL).is_err());
+        match runtime.block_on(child.wait()) {
+            Ok(status) => assert_eq!(status.code(), Some(7)),
+            Err(error) => assert!(StatusLost::is(&error), "{error}"),
+        }
+        drop((child, abandoned));
+        until_no_orphans();
+        stranger.end_unharmed()?;
+        other.end_unharmed()
+    })
+}
+
+fn stranger_after_our_reap<R: Runtime>() -> io::Result<()> {
+    with_own_numbers(|| {
+        let (mut child, pid) = killed_on_drop::<R>()?;
+        let handle = child.handle();
+        assert_eq!(R::new().block_on(child.wait())?.code(), Some(7));
+        let stranger = Stranger::with_number(pid)?;
+        child.start_kill()?;
+        assert!(handle.kill().is_err());
+        assert!(handle.signal_group(pidfd_reaper::Signal::KILL).is_err());
+        assert_eq!(R::new().block_on(handle.wait())?.code(), Some(7));
+        drop((child, handle));
+        stranger.end_unharmed()
+    })
+}
+
+/// The stranger is another child of this process: only a pidfd can tell them apart.
+fn child_of_ours_after_a_theft<R: Runtime>() -> io::Result<()> {
+    with_own_numbers(|| {
+        let (child, hold) = held(7)?;
+        let pid = child.id();
+        let process = Process::try_from(child)?;
+        let mut wait = pidfd_reaper::Reaper::<R::Reactor, _>::new(process.clone());
+        drop(hold);
+        steal(pid);
+        fs::write(NEXT, (pid - 1).to_string())?;
+        let (mut namesake, hold) = held(9)?;
+        assert_eq!(namesake.id(), pid, "the number was taken");
+        assert!(process.signal(pidfd_reaper::Signal::KILL).is_err());
+        match R::new().block_on(&mut wait) {
+            Ok(status) => assert_eq!(status.code(), Some(7)),
+            Err(error) => assert!(StatusLost::is(&error), "{error}"),
+        }
+        drop(wait);
+        assert_eq!(namesake.try_wait()?, None);
+        drop(hold);
+        assert_eq!(namesake.wait()?.code(), Some(9));
+        Ok(())
+    })
+}

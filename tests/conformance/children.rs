@@ -1,0 +1,205 @@
+//! How the bodies make children, and what this program does as a child.
+
+use std::env;
+use std::fmt::Debug;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{self, Child as StdChild, ChildStdin, Command as StdCommand, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pidfd_reaper::{Kill, Reaper, Wait};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::runtimes::Runtime;
+use crate::sys;
+
+/// A kind of child that a [`Reaper`] takes: the standard library's, or a
+/// [`Process`](pidfd_reaper::Process).
+pub(crate) trait Kind:
+    Wait + Kill + Send + Unpin + TryFrom<StdChild, Error: Debug> + 'static
+{
+}
+
+impl<W> Kind for W where W: Wait + Kill + Send + Unpin + TryFrom<StdChild, Error: Debug> + 'static {}
+
+pub(crate) type ReaperOn<R, W> = Reaper<<R as Runtime>::Reactor, W>;
+
+pub(crate) fn reaper<R: Runtime, W: Kind>(child: StdChild) -> ReaperOn<R, W> {
+    Reaper::new(W::try_from(child).expect("nobody else has waited for it"))
+}
+
+pub(crate) fn sh(script: &str) -> StdCommand {
+    let mut command = StdCommand::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+/// A child that exits with `code` once its [`Hold`] is dropped.
+pub(crate) fn held(code: u8) -> io::Result<(StdChild, Hold)> {
+    let mut child = sh(&format!("read nothing; exit {code}")).stdin(Stdio::piped()).spawn()?;
+    let hold = child.stdin.take().expect("it was piped");
+    Ok((child, hold))
+}
+
+pub(crate) type Hold = ChildStdin;
+
+/// Children that all end, with success, when this is dropped.
+pub(crate) struct Flock {
+    leash: OwnedFd,
+    _hold: OwnedFd,
+}
+
+impl Flock {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (leash, hold) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Self { leash, _hold: hold })
+    }
+
+    pub(crate) fn command(&self) -> io::Result<StdCommand> {
+        let mut command = StdCommand::new("cat");
+        command.stdin(self.leash.try_clone()?);
+        Ok(command)
+    }
+}
+
+/// How many children to make where many are wanted: fewer on slow and small machines.
+pub(crate) fn many(full: usize, small: usize) -> usize {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib: usize = memory.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    if env::var_os("CONFORMANCE_SMALL").is_some() || kib < 2 << 20 { small } else { full }
+}
+
+/// Waits until `done`, in the calling thread; fails with what `problem` says after a while.
+pub(crate) fn until(problem: impl Fn() -> String, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "{}", problem());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until the process is in the state of this letter, as ps(1) shows it.
+pub(crate) fn until_state(pid: u32, state: char) {
+    until(
+        || format!("process {pid} is in state {:?}, not {state}", state_of(pid)),
+        || state_of(pid) == Some(state),
+    );
+}
+
+/// Waits until the process was reaped by someone.
+pub(crate) fn until_gone(pid: u32) {
+    until(|| format!("process {pid} is still there"), || state_of(pid).is_none());
+}
+
+fn state_of(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The processor time that this process spends in a second of doing nothing.
+///
+/// A few wake-ups may still come in the first one, and take long on a slow machine. Whoever loops
+/// goes on with it.
+pub(crate) fn idle_second() -> Duration {
+    let time = || {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    };
+    let mut spent = Duration::MAX;
+    for _ in 0..5 {
+        let before = time();
+        thread::sleep(Duration::from_secs(1));
+        spent = spent.min(time().saturating_sub(before));
+        if spent < LITTLE {
+            break;
+        }
+    }
+    spent
+}
+
+/// More than a few wake-ups take, and much less than a loop does.
+pub(crate) const LITTLE: Duration = Duration::from_millis(50);
+
+pub(crate) fn until_no_orphans() {
+    let orphans = pidfd_reaper::orphans();
+    until(|| format!("{} orphans are left", orphans.len()), || orphans.is_empty());
+}
+
+/// The environment variable that makes this program a child; it has one of the roles.
+pub(crate) const ROLE: &str = "CONFORMANCE_ROLE";
+
+/// This program, to play `role` as a child.
+pub(crate) fn myself(role: &str) -> io::Result<StdCommand> {
+    let mut command = StdCommand::new(env::current_exe()?);
+    command.env(ROLE, role);
+    Ok(command)
+}
+
+/// Plays the role.
+pub(crate) fn play(role: &str) -> ! {
+    let words: Vec<_> = role.split(' ').collect();
+    match words[..] {
+        // Its first thread ends; another goes on until the end of standard input.
+        ["leader"] => {
+            thread::spawn(|| {
+                wait_for_end_of_input();
+                sys::exit_process(9);
+            });
+            sys::exit_thread()
+        }
+        // Traces a process until the end of standard input, and never waits for it.
+        ["tracer", pid] => {
+            sys::seize(pid.parse().expect("a number")).expect("we may trace it");
+            println!("traced");
+            wait_for_end_of_input();
+            process::exit(0)
+        }
+        ["arg0"] => {
+            print!("{}", env::args().next().unwrap_or_default());
+            let _ = io::stdout().flush();
+            process::exit(0)
+        }
+        _ => panic!("there is no role {role}"),
+    }
+}
+
+fn wait_for_end_of_input() {
+    let _ = io::stdin().read(&mut [0]);
+}
+
+/// A process that traces another, and holds its zombie.
+pub(crate) struct Tracer(StdChild);
+
+impl Tracer {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        let mut command = myself(&format!("tracer {pid}"))?;
+        let mut tracer = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(tracer.stdout.take().expect("it was piped")).read_line(&mut line)?;
+        assert_eq!(line, "traced\n");
+        Ok(Self(tracer))
+    }
+
+    /// Ends it, and thereby lets go of the one that it traces.
+    pub(crate) fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("it is our child").success());
+    }
+}
+
+/// Runs `body` in a process of its own, which then exits at once as a program does.
+///
+/// It is this trial again, so what the body does before it comes to this is done there too.
+pub(crate) fn in_another_process(body: impl FnOnce()) -> io::Result<()> {
+    const INSIDE: &str = "CONFORMANCE_INSIDE";
+    if env::var_os(INSIDE).is_some() {
+        body();
+        process::exit(0);
+    }
+    let status = StdCommand::new(env::current_exe()?).env(INSIDE, "").status()?;
+    assert!(status.success(), "the other process has failed: {status}");
+    Ok(())
+}
