@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use pidfd_reaper::{KillScope, Signal, orphans};
+use pidfd_reaper::{KillScope, Signal};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Body, bodies};
@@ -154,12 +154,14 @@ fn killed_some_time_after_drop<R: Runtime>() -> io::Result<()> {
         let (mut child, said) = ready::<R>(STUBBORN, |command| {
             command.terminate_on_drop(SHORT);
         })?;
-        holds.push((child.stdin.take(), said));
+        holds.push((child.stdin.take(), said, child.handle()));
         // In a runtime that is gone by the time that the grace is over.
         R::new().block_on(async { drop(child) });
     }
-    assert!(!orphans().is_empty(), "they were not asked first");
     until_no_orphans();
+    for (_stdin, _said, handle) in holds {
+        assert_eq!(handle.try_wait()?.and_then(|end| end.signal()), Some(9));
+    }
     Ok(())
 }
 

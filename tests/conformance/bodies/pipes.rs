@@ -33,7 +33,7 @@ fn cat<R: Runtime>() -> io::Result<ChildOn<R>> {
 
 /// More than all pipes can hold: neither way may wait for the other.
 fn megabytes_in_and_out<R: Runtime>() -> io::Result<()> {
-    let bytes: Vec<u8> = (0..251).cycle().take(8 << 20).collect();
+    let bytes = (0..=250).collect::<Vec<u8>>().repeat((8 << 20) / 251);
     R::new().block_on(async {
         let mut child = cat::<R>()?;
         let stdin = child.stdin.take().expect("it was piped");
