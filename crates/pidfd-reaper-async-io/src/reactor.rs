@@ -47,8 +47,8 @@ enum Watched {
 }
 
 impl Source for AsyncIoSource {
-    /// The operation is tried whenever a task comes back: `Async` may well wake it and say `Pending`
-    /// again, for an event that belongs to a turn of the reactor that had already begun.
+    /// The operation is tried whenever a task comes back: `Async` may well wake it and say
+    /// `Pending` again, for an event that belongs to a turn of the reactor that had already begun.
     fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -25,6 +25,21 @@ use crate::reap::reaper::Reaper;
 /// with [`kill_on_drop`](crate::Command::kill_on_drop) it is killed first.
 ///
 /// The pipes are public fields, to be taken out with [`Option::take`].
+///
+/// ```
+/// use std::time::Duration;
+/// use pidfd_reaper_core::{Child, Reactor};
+///
+/// async fn end<R: Reactor>(mut child: Child<R>) -> std::io::Result<()> {
+///     if let Some(status) = child.wait_timeout(Duration::from_secs(1)).await? {
+///         println!("it has ended by itself: {status}");
+///     } else {
+///         let end = child.terminate(Duration::from_secs(5)).await?;
+///         println!("it was asked to end: {}, killed: {}", end.status, end.killed);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Child<R: Reactor> {
     pub(crate) owned: Owned<R>,

@@ -19,6 +19,15 @@ use crate::reap::signal::KillScope;
 ///
 /// Its methods have the names, arguments and meaning of `tokio::process::Command`'s, and those that
 /// it shares with [`std::process::Command`] do what they do there.
+///
+/// ```
+/// use pidfd_reaper_core::{Command, Reactor};
+///
+/// async fn lines<R: Reactor>(path: &str) -> std::io::Result<usize> {
+///     let output = Command::<R>::new("cat").arg(path).kill_on_drop(true).output().await?;
+///     Ok(output.stdout.split(|byte| *byte == b'\n').count())
+/// }
+/// ```
 pub struct Command<R: Reactor> {
     std: StdCommand,
     policy: EndPolicy,

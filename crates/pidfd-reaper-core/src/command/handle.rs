@@ -20,6 +20,17 @@ use crate::reap::readiness::Readiness;
 ///
 /// While several wait at once, each after the first takes a descriptor of its own for that time: a
 /// reactor takes one only once.
+///
+/// ```
+/// use pidfd_reaper_core::{Child, Reactor, Signal};
+///
+/// async fn reload_and_wait<R: Reactor>(child: &Child<R>) -> std::io::Result<()> {
+///     let handle = child.handle();
+///     handle.signal(Signal::HUP)?;
+///     println!("{}", handle.wait().await?);
+///     Ok(())
+/// }
+/// ```
 pub struct ChildHandle<R: Reactor> {
     process: Process,
     reactor: PhantomData<fn() -> R>,

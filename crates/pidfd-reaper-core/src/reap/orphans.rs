@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(loom)]
+use std::sync::LazyLock;
 use std::sync::{Arc, OnceLock};
 
 use super::orphan::{Orphan, OrphanQueue};
@@ -16,7 +18,7 @@ use crate::kernel::sys;
 pub(crate) fn of_this_process() -> &'static ProcessQueue {
     cfg_if::cfg_if! {
         if #[cfg(loom)] {
-            static FIRST: std::sync::LazyLock<ProcessQueue> = std::sync::LazyLock::new(ProcessQueue::new);
+            static FIRST: LazyLock<ProcessQueue> = LazyLock::new(ProcessQueue::new);
         } else {
             static FIRST: ProcessQueue = ProcessQueue::new();
         }

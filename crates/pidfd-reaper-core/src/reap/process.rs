@@ -24,6 +24,26 @@ use crate::trace;
 /// all get the same status. The pidfd is closed as soon as the end is known. A `Process` does
 /// nothing by itself when it is dropped: a [`Reaper`](crate::Reaper) or a [`Child`](crate::Child)
 /// owns it and sees to that.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use pidfd_reaper_core::{Process, Signal};
+///
+/// let child = std::process::Command::new("sleep").arg("60").spawn()?;
+/// let process = Process::try_from(child)?;
+/// process.signal(Signal::TERM)?;
+/// let exit = loop {
+///     if let Some(exit) = process.try_exit()? {
+///         break exit;
+///     }
+///     std::thread::yield_now();
+/// };
+/// assert!(!exit.status.success());
+/// // It is reaped now, and its number may be a stranger's: no signal goes there.
+/// assert!(process.signal(Signal::TERM).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Process(pub(crate) Arc<Record>);
 

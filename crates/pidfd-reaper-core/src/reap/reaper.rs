@@ -23,6 +23,18 @@ use crate::trace::{self, By};
 /// implements [`Wait`]. `R` says on which runtime it is awaited; making a `Reaper` needs none.
 /// Nothing is registered before a poll finds the child running.
 ///
+/// ```
+/// use pidfd_reaper_core::{Process, Reactor, Reaper};
+///
+/// async fn run<R: Reactor>() -> std::io::Result<()> {
+///     let child = std::process::Command::new("sleep").arg("1").spawn()?;
+///     let mut reaper = Reaper::<R, _>::new(Process::try_from(child)?);
+///     println!("{} runs", reaper.id());
+///     println!("and has ended: {}", (&mut reaper).await?);
+///     Ok(())
+/// }
+/// ```
+///
 /// # Cancel safety
 ///
 /// Await `&mut reaper`: the future may be dropped at any time and taken up again, in the same

@@ -21,6 +21,16 @@ use crate::reactor::{Interest, Reactor};
 ///
 /// An adapter's module has it for its runtime, so that `R` need not be named.
 ///
+/// ```
+/// use pidfd_reaper_core::{Pidfd, Reactor, exited};
+///
+/// async fn waitpid<R: Reactor>(pid: u32) -> std::io::Result<()> {
+///     let status = exited::<R>(&Pidfd::open(pid)?).await?;
+///     println!("{pid} has ended, {status:?}");
+///     Ok(())
+/// }
+/// ```
+///
 /// # Errors
 ///
 /// [`Reactor::current`]'s where there is no runtime; `EMFILE`, for it waits on a copy of the pidfd;
