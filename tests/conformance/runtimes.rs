@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::process::Stdio;
 
+use futures_lite::AsyncReadExt as _;
 use pidfd_reaper::smol::{AsyncIo, ChildPipe as AsyncIoPipe};
 use pidfd_reaper::tokio::{ChildPipe as TokioPipe, Tokio};
 use pidfd_reaper::{Child, Command, Pipe, Reactor, Stdin, Stdout};
@@ -209,9 +210,14 @@ impl Runtime for AsyncStd {
     }
 
     async fn read_to_end(mut pipe: AsyncIoPipe<Stdout>) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        futures_lite::AsyncReadExt::read_to_end(&mut pipe, &mut bytes).await?;
-        Ok(bytes)
+        // futures-lite's `read_to_end` clears its room again and again, byte by byte in this build.
+        let (mut bytes, mut room) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            match pipe.read(&mut room).await? {
+                0 => return Ok(bytes),
+                read => bytes.extend_from_slice(&room[..read]),
+            }
+        }
     }
 
     async fn write_all(mut pipe: AsyncIoPipe<Stdin>, bytes: &[u8]) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::child::Owned;
 use super::limits::{BoundedOutput, OutputLimits};
@@ -52,6 +52,9 @@ pub(super) async fn collect<R: Reactor>(
         if !complete && !over {
             return Poll::Pending;
         }
+        // What is in the pipes by now is the child's, whether or not the reactor has told of it.
+        stdout.drain()?;
+        stderr.drain()?;
         let exit = owned.reaper.try_exit()?.unwrap_or(Exit { status, usage: None });
         Poll::Ready(Ok(BoundedOutput {
             exit,
@@ -90,25 +93,47 @@ impl<R: Reactor, K: ReadEnd> Collector<R, K> {
         Self { pipe, bytes: Vec::new(), limit, excess: 0, spill: Vec::new() }
     }
 
+    /// Ready at the end of the pipe.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..READS_A_POLL {
-            let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
-            let full = self.bytes.len() >= self.limit;
-            let buf = if full { &mut self.spill } else { &mut self.bytes };
-            if buf.capacity() - buf.len() < ROOM / 2 {
-                // Amortised: at least doubles.
-                buf.reserve(ROOM);
+            if self.pipe.is_none() {
+                return Poll::Ready(Ok(()));
             }
-            match pipe.poll_append(cx, buf) {
-                // Closed at once, not when the other pipe ends.
-                Poll::Ready(Ok(0)) => self.pipe = None,
-                Poll::Ready(Ok(_)) => self.count_excess(),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+            ready!(self.read(|pipe, buf| pipe.poll_append(cx, buf)))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Reads what there is, without waiting, and no more than a pipe holds as others make them.
+    fn drain(&mut self) -> io::Result<()> {
+        for _ in 0..READS_A_POLL {
+            if let Poll::Ready(read) = self.read(Pipe::append_now) {
+                read?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        read: impl FnOnce(&mut Pipe<R, K>, &mut Vec<u8>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Pending };
+        let full = self.bytes.len() >= self.limit;
+        let buf = if full { &mut self.spill } else { &mut self.bytes };
+        if buf.capacity() - buf.len() < ROOM / 2 {
+            // Amortised: at least doubles.
+            buf.reserve(ROOM);
+        }
+        match ready!(read(pipe, buf))? {
+            // Closed at once, not when the other pipe ends.
+            0 => self.pipe = None,
+            _ => self.count_excess(),
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn count_excess(&mut self) {

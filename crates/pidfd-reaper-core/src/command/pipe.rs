@@ -8,7 +8,7 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::task::{Context, Poll};
 
 use rustix::buffer::spare_capacity;
-use rustix::io::{ioctl_fionbio, read, readv, write, writev};
+use rustix::io::{Errno, ioctl_fionbio, read, readv, write, writev};
 
 use crate::reactor::{Interest, Reactor};
 use crate::reap::lazy::LazyFd;
@@ -154,6 +154,17 @@ impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
         buf: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
         self.poll_io(cx, |fd| Ok(read(fd, spare_capacity(buf))?))
+    }
+}
+
+impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
+    /// [`poll_append`](Self::poll_append) of one that was polled before, without waiting or asking
+    /// the reactor.
+    pub(crate) fn append_now(&mut self, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        match read(&self.fd, spare_capacity(buf)) {
+            Err(Errno::AGAIN) => Poll::Pending,
+            done => Poll::Ready(done.map_err(io::Error::from)),
+        }
     }
 }
 
