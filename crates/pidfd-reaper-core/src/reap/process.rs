@@ -114,7 +114,9 @@ impl Process {
             State::Lost => return Err(self.lost()),
             State::Running { way } => way,
         };
-        self.sweep_before_reaping(way);
+        if !self.sweep_before_reaping(way) {
+            return Ok(None);
+        }
         let found = match way {
             Way::Pidfd(pidfd) => pidfd.try_exit(),
             Way::Number(_) => self.try_exit_by_number(),

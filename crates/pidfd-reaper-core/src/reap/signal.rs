@@ -89,16 +89,24 @@ impl Process {
         }
     }
 
-    /// Kills what is left of the group, if that was asked for and the leader is about to be reaped.
-    pub(crate) fn sweep_before_reaping(&self, way: &Way) {
+    /// Kills what is left of the group, if that was asked for, before its leader is reaped; whether
+    /// the leader may be reaped now. One that is found running may not: if it ended in the next
+    /// instant, its group would be missed.
+    pub(crate) fn sweep_before_reaping(&self, way: &Way) -> bool {
         if !self.0.sweep.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
-        if let Ok(Some(_)) = self.peek(way) {
-            for _ in 0..ROUNDS {
-                // An error means that the group is empty, or not ours to kill.
-                let _ = self.signal_group_of(way, Signal::KILL);
+        match self.peek(way) {
+            Ok(None) => false,
+            Ok(Some(_)) => {
+                for _ in 0..ROUNDS {
+                    // An error means that the group is empty, or not ours to kill.
+                    let _ = self.signal_group_of(way, Signal::KILL);
+                }
+                true
             }
+            // Something else has reaped it, as the reaping will tell.
+            Err(_) => true,
         }
     }
 
