@@ -1,0 +1,130 @@
+//! What an asynchronous contender is: a library on a runtime.
+
+use std::future;
+use std::io;
+use std::marker::PhantomData;
+use std::process::{Command, ExitStatus};
+
+use futures_lite::future::yield_now;
+
+use super::Contender;
+use super::polls::{self, counted};
+
+/// A library whose children are awaited.
+pub(crate) trait Peer: 'static {
+    type Child: Send + 'static;
+
+    fn spawn(command: Command, kill_on_drop: bool) -> io::Result<Self::Child>;
+
+    fn id(child: &Self::Child) -> u32;
+
+    fn wait(child: &mut Self::Child) -> impl Future<Output = io::Result<ExitStatus>> + Send;
+
+    /// What it writes to standard output.
+    fn output(command: Command) -> impl Future<Output = io::Result<Vec<u8>>> {
+        drop(command);
+        future::ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+/// A runtime that runs tasks.
+pub(crate) trait Runtime {
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T;
+
+    fn start<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T>;
+
+    /// Does `this` in the context of the runtime.
+    fn within<T>(&self, this: impl FnOnce() -> T) -> T {
+        this()
+    }
+}
+
+/// A library on a runtime.
+pub(crate) struct Async<R, P> {
+    runtime: R,
+    peer: PhantomData<P>,
+}
+
+impl<R: Runtime, P: Peer> Async<R, P> {
+    pub(crate) fn on(runtime: R) -> Self {
+        Self { runtime, peer: PhantomData }
+    }
+}
+
+impl<R: Runtime, P: Peer> Contender for Async<R, P> {
+    type Child = P::Child;
+
+    fn spawn(&self, command: Command, kill_on_drop: bool) -> io::Result<P::Child> {
+        self.runtime.within(|| P::spawn(command, kill_on_drop))
+    }
+
+    fn id(child: &P::Child) -> u32 {
+        P::id(child)
+    }
+
+    fn one_after_another(
+        &self,
+        commands: impl Iterator<Item = Command>,
+        mut after_each: impl FnMut(),
+    ) -> io::Result<()> {
+        self.runtime.block_on(async {
+            for command in commands {
+                let mut child = P::spawn(command, false)?;
+                let status = counted(P::wait(&mut child)).await?;
+                after_each();
+                assert!(status.success());
+            }
+            Ok(())
+        })
+    }
+
+    fn wait_in_turn(&self, children: Vec<P::Child>) -> io::Result<()> {
+        self.runtime.block_on(async {
+            for mut child in children {
+                assert!(counted(P::wait(&mut child)).await?.success());
+            }
+            Ok(())
+        })
+    }
+
+    fn wait_for_all(
+        &self,
+        children: Vec<P::Child>,
+        ready: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let polled = polls::count() + children.len() as u64;
+        self.runtime.block_on(async {
+            let start =
+                |mut child| self.runtime.start(async move { counted(P::wait(&mut child)).await });
+            let tasks: Vec<_> = children.into_iter().map(start).collect();
+            while polls::count() < polled {
+                yield_now().await;
+            }
+            ready()?;
+            for task in tasks {
+                assert!(task.await?.success());
+            }
+            Ok(())
+        })
+    }
+
+    fn abandon(&self, children: Vec<P::Child>) {
+        self.runtime.within(|| drop(children));
+    }
+
+    fn idle(&self, turned: bool) -> io::Result<()> {
+        self.runtime.block_on(async {
+            for _ in 0..if turned { 8 } else { 0 } {
+                self.runtime.start(yield_now()).await;
+            }
+            future::pending().await
+        })
+    }
+
+    fn output(&self, command: Command) -> io::Result<usize> {
+        Ok(self.runtime.block_on(P::output(command))?.len())
+    }
+}
