@@ -24,12 +24,14 @@ cfg_if::cfg_if! {
         pub(crate) fn reaped(pid: u32, by: By, end: &io::Result<ExitStatus>) {
             match end {
                 Ok(status) => tracing::debug!(target: "pidfd_reaper", pid, ?by, %status, "reaped"),
-                Err(error) => tracing::debug!(target: "pidfd_reaper", pid, ?by, %error, "not reaped"),
+                Err(error) => {
+                    tracing::debug!(target: "pidfd_reaper", pid, ?by, %error, "not reaped");
+                }
             }
         }
 
         pub(crate) fn stolen(pid: u32, recovered: bool) {
-            tracing::debug!(target: "pidfd_reaper", pid, recovered, "stolen: something else reaped it");
+            tracing::debug!(target: "pidfd_reaper", pid, recovered, "stolen");
         }
 
         pub(crate) fn orphaned(pid: u32) {
@@ -37,7 +39,7 @@ cfg_if::cfg_if! {
         }
 
         pub(crate) fn fallback(pid: u32, because: &io::Error) {
-            tracing::debug!(target: "pidfd_reaper", pid, %because, "waits by a thread, not the reactor");
+            tracing::debug!(target: "pidfd_reaper", pid, %because, "waits by a thread");
         }
     } else {
         pub(crate) fn spawned(_pid: u32) {}

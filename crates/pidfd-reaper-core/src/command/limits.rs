@@ -16,7 +16,8 @@ use crate::reactor::Reactor;
 /// use std::time::Duration;
 /// use pidfd_reaper_core::OutputLimits;
 ///
-/// let limits = OutputLimits::new().bytes(1 << 20).time(Duration::from_secs(10)).grace(Duration::ZERO);
+/// let (time, grace) = (Duration::from_secs(10), Duration::ZERO);
+/// let limits = OutputLimits::new().bytes(1 << 20).time(time).grace(grace);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct OutputLimits {

@@ -51,8 +51,8 @@ impl fmt::Display for StatusLost {
             None => f.write_str("the process")?,
         }
         f.write_str(
-            " is lost: something other than this library reaped it, or it is no child of this process. \
-             Look for a waitpid(-1) elsewhere in the program, or for SIGCHLD being ignored \
+            " is lost: something other than this library reaped it, or it is no child of this \
+             process. Look for a waitpid(-1) elsewhere in the program, or for SIGCHLD being ignored \
              (SIG_IGN, SA_NOCLDWAIT); from Linux 6.15 on the status is recovered",
         )
     }
