@@ -19,7 +19,7 @@ use self::asynchronous::Async;
 use self::blocking::Blocking;
 use self::floor::Floor;
 use self::peers::{AsyncPidfd, AsyncProcess, BareAsync, BareAsyncFd, Ours, TokioProcess};
-use self::runtimes::{ByHand, MultiThread, OwnReactor, SingleThread, Smol};
+use self::runtimes::{ByHand, OnTokio, OwnReactor, Smol};
 use crate::link::Link;
 use crate::work::{self, Work};
 
@@ -159,19 +159,19 @@ pub(crate) fn compete(
         Name::Floor => work::perform(&Floor::new()?, work, n, link),
         Name::Blocking => work::perform(&Blocking, work, n, link),
         Name::BareAsyncFd => {
-            work::perform(&Async::<_, BareAsyncFd>::on(SingleThread::new()?), work, n, link)
+            work::perform(&Async::<_, BareAsyncFd>::on(OnTokio::on_one_thread()?), work, n, link)
         }
         Name::OursTokio => {
-            work::perform(&Async::<_, OursOnTokio>::on(SingleThread::new()?), work, n, link)
+            work::perform(&Async::<_, OursOnTokio>::on(OnTokio::on_one_thread()?), work, n, link)
         }
         Name::TokioProcess => {
-            work::perform(&Async::<_, TokioProcess>::on(SingleThread::new()?), work, n, link)
+            work::perform(&Async::<_, TokioProcess>::on(OnTokio::on_one_thread()?), work, n, link)
         }
         Name::OursTokioMulti => {
-            work::perform(&Async::<_, OursOnTokio>::on(MultiThread::new()?), work, n, link)
+            work::perform(&Async::<_, OursOnTokio>::on(OnTokio::on_many_threads()?), work, n, link)
         }
         Name::TokioProcessMulti => {
-            work::perform(&Async::<_, TokioProcess>::on(MultiThread::new()?), work, n, link)
+            work::perform(&Async::<_, TokioProcess>::on(OnTokio::on_many_threads()?), work, n, link)
         }
         Name::BareAsync => work::perform(&Async::<_, BareAsync>::on(Smol::new()), work, n, link),
         Name::OursSmol => work::perform(&Async::<_, OursOnSmol>::on(Smol::new()), work, n, link),

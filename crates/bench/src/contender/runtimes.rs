@@ -14,11 +14,8 @@ mod own_reactor;
 
 pub(super) use own_reactor::OwnReactor;
 
-/// Tokio on one thread.
-pub(super) struct SingleThread(tokio::runtime::Runtime);
-
-/// Tokio on as many threads as there are processors.
-pub(super) struct MultiThread(tokio::runtime::Runtime);
+/// Tokio.
+pub(super) struct OnTokio(tokio::runtime::Runtime);
 
 /// smol on one thread.
 pub(super) struct Smol(LocalExecutor<'static>);
@@ -26,14 +23,13 @@ pub(super) struct Smol(LocalExecutor<'static>);
 /// The reactor of the example `own_reactor.rs`.
 pub(super) struct ByHand(LocalExecutor<'static>);
 
-impl SingleThread {
-    pub(super) fn new() -> io::Result<Self> {
+impl OnTokio {
+    pub(super) fn on_one_thread() -> io::Result<Self> {
         Builder::new_current_thread().enable_io().build().map(Self)
     }
-}
 
-impl MultiThread {
-    pub(super) fn new() -> io::Result<Self> {
+    /// On as many threads as there are processors.
+    pub(super) fn on_many_threads() -> io::Result<Self> {
         Builder::new_multi_thread().enable_io().build().map(Self)
     }
 }
@@ -50,25 +46,7 @@ impl ByHand {
     }
 }
 
-impl Runtime for SingleThread {
-    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.0.block_on(future)
-    }
-
-    fn start<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = T> {
-        joined(self.0.spawn(task))
-    }
-
-    fn within<T>(&self, this: impl FnOnce() -> T) -> T {
-        let _context = self.0.enter();
-        this()
-    }
-}
-
-impl Runtime for MultiThread {
+impl Runtime for OnTokio {
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.0.block_on(future)
     }

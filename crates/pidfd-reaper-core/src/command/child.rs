@@ -14,7 +14,6 @@ use super::handle::ChildHandle;
 use super::limits::{BoundedOutput, OutputLimits};
 use super::pipe::{Pipe, Stderr, Stdin, Stdout};
 use crate::kernel::exit::Exit;
-use crate::kernel::sys;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
@@ -57,7 +56,6 @@ pub struct Child<R: Reactor> {
 pub(crate) struct Owned<R: Reactor> {
     pub(crate) reaper: Reaper<R, Process>,
     pub(crate) policy: EndPolicy,
-    pub(crate) forks: u32,
 }
 
 impl<R: Reactor> Child<R> {
@@ -76,7 +74,7 @@ impl<R: Reactor> Child<R> {
 
     /// Nothing in here can fail: from a fork on, the child is owned.
     pub(crate) fn new(process: Process, mut child: StdChild, policy: EndPolicy) -> Self {
-        let owned = Owned { reaper: Reaper::new(process), policy, forks: sys::forks() };
+        let owned = Owned { reaper: Reaper::new(process), policy };
         Self {
             owned,
             stdin: child.stdin.take().map(|pipe| Pipe::from_std(pipe).into()),
@@ -88,8 +86,7 @@ impl<R: Reactor> Child<R> {
     /// The process's number; `None` once it was reaped, since then it may be another's.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
-        let process: &Process = &self.owned.reaper;
-        (!process.is_reaped()).then(|| process.id())
+        self.owned.reaper.own_id()
     }
 
     /// Sends `SIGKILL` and returns at once; the child is still to be waited for.
@@ -159,7 +156,7 @@ impl<R: Reactor> Child<R> {
     /// As for [`wait`](Self::wait).
     pub async fn wait_with_usage(&mut self) -> io::Result<Exit> {
         let status = self.wait().await?;
-        Ok(self.owned.reaper.try_exit()?.unwrap_or(Exit { status, usage: None }))
+        self.owned.reaper.exit_with(status)
     }
 
     /// Waits for the child's end; again and again gives the same status.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::child::{Child, Owned};
-use crate::kernel::sys;
 use crate::reactor::Reactor;
 use crate::reap::deadline::Deadline;
 use crate::reap::process::Process;
@@ -126,7 +125,7 @@ impl<R: Reactor> Owned<R> {
 impl<R: Reactor> Drop for Owned<R> {
     fn drop(&mut self) {
         // In a process that was forked off, the child is the parent's.
-        if self.reaper.is_reaped() || sys::forks() != self.forks {
+        if self.reaper.is_reaped() || !self.reaper.is_of_this_process() {
             return;
         }
         // An error means that the child runs as another user: it is left alone, as kill(2) would.

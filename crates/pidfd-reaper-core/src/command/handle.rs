@@ -44,7 +44,7 @@ impl<R: Reactor> ChildHandle<R> {
     /// The process's number; `None` once it was reaped.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
-        (!self.process.is_reaped()).then(|| self.process.id())
+        self.process.own_id()
     }
 
     /// Sends `signal` to the child.
@@ -100,7 +100,7 @@ impl<R: Reactor> ChildHandle<R> {
     /// As for [`wait`](Self::wait).
     pub async fn wait_with_usage(&self) -> io::Result<Exit> {
         let status = self.wait().await?;
-        Ok(self.process.try_exit()?.unwrap_or(Exit { status, usage: None }))
+        self.process.exit_with(status)
     }
 
     /// The child's end if it is known or can be told without waiting; `None` while it runs.

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use super::child::Owned;
 use super::limits::{BoundedOutput, OutputLimits};
 use super::pipe::{Pipe, ReadEnd, Stderr, Stdout};
-use crate::kernel::exit::Exit;
 use crate::reactor::Reactor;
 use crate::reap::timer::Timer;
 
@@ -55,7 +54,7 @@ pub(super) async fn collect<R: Reactor>(
         // What is in the pipes by now is the child's, whether or not the reactor has told of it.
         stdout.drain()?;
         stderr.drain()?;
-        let exit = owned.reaper.try_exit()?.unwrap_or(Exit { status, usage: None });
+        let exit = owned.reaper.exit_with(status)?;
         Poll::Ready(Ok(BoundedOutput {
             exit,
             stdout: std::mem::take(&mut stdout.bytes),

@@ -6,13 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::process::Signal;
-use rustix::time::{
-    TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
 
 use super::process::Process;
 use super::signal::KillScope;
-use super::timer::once;
+use super::timer;
 
 /// The key of the timer's edges; no orphan gets that far.
 pub(crate) const TIMER_KEY: u64 = u64::MAX;
@@ -61,7 +58,11 @@ impl Deadlines {
         watch: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> Result<Ticket, Deadline> {
         if self.timer.is_none() {
-            match new_timer(watch) {
+            let watched = timer::new_timerfd().and_then(|timer| {
+                watch(timer.as_fd())?;
+                Ok(timer)
+            });
+            match watched {
                 Ok(timer) => self.timer = Some(timer),
                 Err(_) => return Err(deadline),
             }
@@ -98,16 +99,8 @@ impl Deadlines {
         let now = Instant::now();
         let next = self.by_time.keys().next().map_or(now, |ticket| ticket.0);
         if let Some(timer) = &self.timer {
-            let time = once(next.saturating_duration_since(now));
             // It cannot fail: the time is a valid one, and the descriptor ours.
-            let _ = timerfd_settime(timer, TimerfdTimerFlags::empty(), &time);
+            let _ = timer::set(timer, next.saturating_duration_since(now));
         }
     }
-}
-
-fn new_timer(watch: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<OwnedFd> {
-    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    watch(timer.as_fd())?;
-    Ok(timer)
 }

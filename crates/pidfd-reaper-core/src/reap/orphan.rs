@@ -42,9 +42,7 @@ impl Orphan {
         deadline: Option<Deadline>,
         queue: &'static dyn OrphanQueue,
     ) {
-        if let Some(end) = child.try_wait().transpose() {
-            trace::reaped(child.id(), By::OrphanQueue, &end);
-        } else {
+        if runs(&mut child) {
             trace::orphaned(child.id());
             queue.push(Self { child: Box::new(child), last_word: deadline.map(LastWord::ToBeSet) });
         }
@@ -52,14 +50,16 @@ impl Orphan {
 
     /// Reaps it if it has ended; whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
-        match self.try_wait().transpose() {
-            None => true,
-            Some(end) => {
-                trace::reaped(self.id(), By::OrphanQueue, &end);
-                false
-            }
-        }
+        runs(&mut *self.child)
     }
+}
+
+fn runs(child: &mut dyn Wait) -> bool {
+    let end = child.try_wait().transpose();
+    if let Some(end) = &end {
+        trace::reaped(child.id(), By::OrphanQueue, end);
+    }
+    end.is_none()
 }
 
 impl Wait for Orphan {

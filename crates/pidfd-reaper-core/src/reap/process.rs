@@ -151,6 +151,16 @@ impl Process {
         }
     }
 
+    /// Its number while it is its own: `None` once the child was reaped.
+    pub(crate) fn own_id(&self) -> Option<u32> {
+        (!self.is_reaped()).then(|| self.id())
+    }
+
+    /// All that the record has of an end whose status was awaited.
+    pub(crate) fn exit_with(&self, status: ExitStatus) -> io::Result<Exit> {
+        Ok(self.try_exit()?.unwrap_or(Exit { status, usage: None }))
+    }
+
     /// Whether the child's end is known, to the record: the kernel is not asked.
     #[must_use]
     pub fn is_reaped(&self) -> bool {

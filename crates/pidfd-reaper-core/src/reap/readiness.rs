@@ -89,8 +89,8 @@ impl<R: Reactor> Readiness<R> {
     /// Registers the child's pidfd with the current reactor, or else has a thread wait for the
     /// child.
     fn register<W: Wait + ?Sized>(child: &W, may_react: bool) -> io::Result<Self> {
-        let pidfd = child.pidfd().ok().filter(|_| may_react);
-        if let Some(pidfd) = pidfd {
+        let pidfd = may_react.then(|| child.pidfd());
+        if let Some(Ok(pidfd)) = pidfd {
             match register_pidfd(&R::current()?, &pidfd) {
                 Ok(registered) => return Ok(Self::Pidfd(registered)),
                 Err(error) => trace::fallback(child.id(), &error),

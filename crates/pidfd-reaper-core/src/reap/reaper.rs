@@ -100,6 +100,11 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
         self.deadline = Some(deadline);
     }
 
+    /// In a process that was forked off, the child is the parent's, which looks after it.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        sys::forks() == self.forks
+    }
+
     fn child_mut(&mut self) -> &mut W {
         self.child.as_mut().expect(THERE)
     }
@@ -156,8 +161,7 @@ impl<R: Reactor, W: Wait + Send + 'static> Drop for Reaper<R, W> {
         let Some(child) = self.child.take() else {
             return;
         };
-        // In a process that was forked off, the child is the parent's, which looks after it.
-        if self.status.is_none() && sys::forks() == self.forks {
+        if self.status.is_none() && self.is_of_this_process() {
             Orphan::abandon(child, self.deadline.take(), R::orphans());
         }
     }

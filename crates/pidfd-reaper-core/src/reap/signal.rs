@@ -5,7 +5,6 @@
 //! library reaps only under the lock that is held meanwhile.
 
 use std::io;
-use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
@@ -96,9 +95,9 @@ impl Process {
         if !self.0.sweep.load(Ordering::Relaxed) {
             return true;
         }
-        match self.peek(way) {
-            Ok(None) => false,
-            Ok(Some(_)) => {
+        match self.has_ended(way) {
+            Ok(false) => false,
+            Ok(true) => {
                 for _ in 0..ROUNDS {
                     // An error means that the group is empty, or not ours to kill.
                     let _ = self.signal_group_of(way, Signal::KILL);
@@ -117,22 +116,22 @@ impl Process {
         signal: Signal,
         send: fn(Pid, Signal) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        match self.peek(way) {
+        match self.has_ended(way) {
             Ok(_) => send(self.pid(), signal),
             Err(Errno::CHILD) => Err(Errno::SRCH),
             Err(errno) => Err(errno),
         }
     }
 
-    /// The child's end, if it has come to it, without reaping it.
-    fn peek(&self, way: &Way) -> Result<Option<ExitStatus>, Errno> {
+    /// Whether the child has ended, asked without reaping it.
+    fn has_ended(&self, way: &Way) -> Result<bool, Errno> {
         const PEEK: WaitIdOptions =
             WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
         let end = match way {
             Way::Pidfd(pidfd) => pidfd.waitid(PEEK, Support::here()),
             Way::Number(_) => sys::waitid(Target::Pid(self.pid()), PEEK),
         };
-        end.map(|end| end.map(|(status, _)| status))
+        end.map(|end| end.is_some())
     }
 
     fn while_unreaped(&self, send: impl FnOnce(&Way) -> Result<(), Errno>) -> io::Result<()> {

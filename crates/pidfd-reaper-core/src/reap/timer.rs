@@ -1,6 +1,7 @@
 //! `Timer`: a timerfd on the same reactor as the children, so that no runtime's timer is needed.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,9 +23,8 @@ pub(crate) struct Timer<R: Reactor> {
 impl<R: Reactor> Timer<R> {
     /// Errors: `EMFILE`, `ENFILE`, `ENOMEM`.
     pub(crate) fn after(duration: Duration) -> io::Result<Self> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        timerfd_settime(&fd, TimerfdTimerFlags::empty(), &once(duration))?;
+        let fd = new_timerfd()?;
+        set(&fd, duration)?;
         Ok(Self { fd: LazyFd::new(fd, Interest::Readable), fired: false })
     }
 
@@ -38,15 +38,24 @@ impl<R: Reactor> Timer<R> {
     }
 }
 
-/// A time of zero would disarm the timer.
-pub(crate) fn once(duration: Duration) -> Itimerspec {
+/// A timer that is not set.
+pub(crate) fn new_timerfd() -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    Ok(timerfd_create(TimerfdClockId::Monotonic, flags)?)
+}
+
+/// Has the timer fire once, after `duration`; at once if that is zero.
+pub(crate) fn set(timer: &OwnedFd, duration: Duration) -> io::Result<()> {
+    // A time of zero would disarm it.
     let duration = duration.max(Duration::from_nanos(1));
-    Itimerspec {
+    let time = Itimerspec {
         it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
         it_value: Timespec {
             // Further away than any machine runs, and not so far that the kernel's sum overflows.
             tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).min(i64::MAX >> 32),
             tv_nsec: duration.subsec_nanos().into(),
         },
-    }
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &time)?;
+    Ok(())
 }
