@@ -89,6 +89,20 @@ pub(crate) fn until_state(pid: u32, state: char) {
     );
 }
 
+/// Waits until the process runs this program, and sleeps.
+pub(crate) fn until_it_runs(pid: u32, program: &str) {
+    let runs = || {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim_end() == program) && state_of(pid) == Some('S')
+    };
+    until(|| format!("process {pid} does not run {program}, asleep"), runs);
+}
+
+/// Waits until the process has ended, whether or not it was reaped.
+pub(crate) fn until_ended(pid: u32) {
+    until(|| format!("process {pid} runs on"), || matches!(state_of(pid), None | Some('Z' | 'X')));
+}
+
 /// Waits until the process was reaped by someone.
 pub(crate) fn until_gone(pid: u32) {
     until(|| format!("process {pid} is still there"), || state_of(pid).is_none());

@@ -9,7 +9,7 @@ use pidfd_reaper::{KillScope, Signal};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Body, bodies};
-use crate::children::{until_gone, until_no_orphans, until_state};
+use crate::children::{until_ended, until_it_runs, until_no_orphans, until_state};
 use crate::runtimes::{ChildOn, CommandOn, Runtime};
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
@@ -55,16 +55,19 @@ fn ready<R: Runtime>(
 const OBEDIENT: &str = "trap 'exit 5' TERM; echo ready; read nothing; exit 1";
 const STUBBORN: &str = "trap '' TERM; echo ready; read nothing; exit 1";
 /// A leader that obeys, and a member that does not; the member's number is said.
-const GROUP: &str = "(trap '' TERM; sleep 600) & trap 'exit 5' TERM; echo ready; echo $!; \
+const GROUP: &str = "(trap '' TERM; exec sleep 600) & trap 'exit 5' TERM; echo ready; echo $!; \
                      read nothing; exit 1";
 
-fn number(said: &mut File) -> io::Result<u32> {
+/// The member of the group that it has named, once that is where it stays.
+fn member(said: &mut File) -> io::Result<u32> {
     let mut text = Vec::new();
     let mut byte = [0];
     while said.read(&mut byte)? == 1 && byte != *b"\n" {
         text.push(byte[0]);
     }
-    String::from_utf8_lossy(&text).parse().map_err(io::Error::other)
+    let member = String::from_utf8_lossy(&text).parse().map_err(io::Error::other)?;
+    until_it_runs(member, "sleep");
+    Ok(member)
 }
 
 fn timed_out_and_untouched<R: Runtime>() -> io::Result<()> {
@@ -169,7 +172,7 @@ fn group_signalled<R: Runtime>() -> io::Result<()> {
     let (mut child, mut said) = ready::<R>(GROUP, |command| {
         command.process_group(0);
     })?;
-    let member = number(&mut said)?;
+    let member = member(&mut said)?;
     let stdin = child.stdin.take();
     child.signal_group(Signal::STOP)?;
     until_state(member, 'T');
@@ -178,7 +181,7 @@ fn group_signalled<R: Runtime>() -> io::Result<()> {
     drop(stdin);
     until_state(child.id().expect("it was not reaped"), 'Z');
     child.signal_group(Signal::KILL)?;
-    until_gone(member);
+    until_ended(member);
     assert_eq!(R::new().block_on(child.wait())?.code(), Some(1));
     let error = child.signal_group(Signal::KILL).expect_err("it was reaped");
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -192,9 +195,9 @@ fn group_killed<R: Runtime>() -> io::Result<()> {
     let (mut child, mut said) = ready::<R>(GROUP, |command| {
         command.kill_scope(KillScope::Group);
     })?;
-    let member = number(&mut said)?;
+    let member = member(&mut said)?;
     R::new().block_on(child.kill())?;
-    until_gone(member);
+    until_ended(member);
     Ok(())
 }
 
@@ -202,9 +205,9 @@ fn group_killed_by_drop<R: Runtime>() -> io::Result<()> {
     let (child, mut said) = ready::<R>(GROUP, |command| {
         command.kill_scope(KillScope::Group).kill_on_drop(true);
     })?;
-    let member = number(&mut said)?;
+    let member = member(&mut said)?;
     drop(child);
-    until_gone(member);
+    until_ended(member);
     until_no_orphans();
     Ok(())
 }
@@ -214,10 +217,10 @@ fn group_terminated<R: Runtime>() -> io::Result<()> {
     let (mut child, mut said) = ready::<R>(GROUP, |command| {
         command.kill_scope(KillScope::Group);
     })?;
-    let member = number(&mut said)?;
+    let member = member(&mut said)?;
     let _stdin = child.stdin.take();
     let end = R::new().block_on(child.terminate(LONG))?;
     assert_eq!((end.status.code(), end.killed), (Some(5), false));
-    until_gone(member);
+    until_ended(member);
     Ok(())
 }

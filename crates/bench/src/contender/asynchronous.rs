@@ -3,6 +3,7 @@
 use std::future;
 use std::io;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::process::{Command, ExitStatus};
 
 use futures_lite::future::yield_now;
@@ -73,7 +74,7 @@ impl<R: Runtime, P: Peer> Contender for Async<R, P> {
         self.runtime.block_on(async {
             for command in commands {
                 let mut child = P::spawn(command, false)?;
-                let status = counted(P::wait(&mut child)).await?;
+                let status = counted(pin!(P::wait(&mut child))).await?;
                 after_each();
                 assert!(status.success());
             }
@@ -84,7 +85,7 @@ impl<R: Runtime, P: Peer> Contender for Async<R, P> {
     fn wait_in_turn(&self, children: Vec<P::Child>) -> io::Result<()> {
         self.runtime.block_on(async {
             for mut child in children {
-                assert!(counted(P::wait(&mut child)).await?.success());
+                assert!(counted(pin!(P::wait(&mut child))).await?.success());
             }
             Ok(())
         })
@@ -97,9 +98,12 @@ impl<R: Runtime, P: Peer> Contender for Async<R, P> {
     ) -> io::Result<()> {
         let polled = polls::count() + children.len() as u64;
         self.runtime.block_on(async {
-            let start =
-                |mut child| self.runtime.start(async move { counted(P::wait(&mut child)).await });
-            let tasks: Vec<_> = children.into_iter().map(start).collect();
+            // Not collected: that would be done in the room of the children, and keep it.
+            let mut tasks = Vec::with_capacity(children.len());
+            for mut child in children {
+                let wait = async move { counted(pin!(P::wait(&mut child))).await };
+                tasks.push(self.runtime.start(wait));
+            }
             while polls::count() < polled {
                 yield_now().await;
             }

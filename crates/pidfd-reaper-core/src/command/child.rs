@@ -67,14 +67,14 @@ impl<R: Reactor> Child<R> {
     /// error.
     pub fn from_std(mut child: StdChild) -> Result<Self, FromStdError> {
         match Process::of_std(&mut child) {
-            Ok(process) => Ok(Self::new(process, child, EndPolicy::default())),
+            Ok(process) => Ok(Self::new(Reaper::new(process), child, EndPolicy::default())),
             Err(error) => Err(FromStdError { error, child }),
         }
     }
 
     /// Nothing in here can fail: from a fork on, the child is owned.
-    pub(crate) fn new(process: Process, mut child: StdChild, policy: EndPolicy) -> Self {
-        let owned = Owned { reaper: Reaper::new(process), policy };
+    pub(crate) fn new(reaper: Reaper<R, Process>, mut child: StdChild, policy: EndPolicy) -> Self {
+        let owned = Owned { reaper, policy };
         Self {
             owned,
             stdin: child.stdin.take().map(|pipe| Pipe::from_std(pipe).into()),

@@ -13,6 +13,7 @@ use super::child::Child;
 use super::ending::{EndPolicy, OnDrop};
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
+use crate::reap::reaper::Reaper;
 use crate::reap::signal::KillScope;
 
 /// Builds and starts a child process that is awaited on the reactor `R`.
@@ -230,8 +231,8 @@ impl<R: Reactor> Command<R> {
     /// limit of processes, `EMFILE` with no descriptors for its pipes.
     pub fn spawn(&mut self) -> io::Result<Child<R>> {
         let child = self.std.spawn()?;
-        let process = Process::of_started(&child);
-        Ok(Child::new(process, child, self.policy))
+        let reaper = Reaper::of_started(Process::of_started(&child));
+        Ok(Child::new(reaper, child, self.policy))
     }
 
     /// Starts the child through `with`, which may do it in a way of its own.
@@ -246,7 +247,7 @@ impl<R: Reactor> Command<R> {
     ) -> io::Result<Child<R>> {
         let mut child = with(&mut self.std)?;
         let process = Process::of_std(&mut child)?;
-        Ok(Child::new(process, child, self.policy))
+        Ok(Child::new(Reaper::new(process), child, self.policy))
     }
 
     /// Starts the child now; the future waits for its end. Pipes, if any were asked for, are

@@ -128,20 +128,20 @@ impl<R: Reactor> Drop for Owned<R> {
         if self.reaper.is_reaped() || !self.reaper.is_of_this_process() {
             return;
         }
+        let mut deadline = None;
         // An error means that the child runs as another user: it is left alone, as kill(2) would.
         match self.policy.on_drop {
             OnDrop::Leave => {}
             OnDrop::Kill => drop(self.kill()),
             OnDrop::Terminate(grace) => {
                 if self.ask_to_end().is_ok() {
-                    let at = Instant::now().checked_add(grace);
                     let (process, scope) = (Process::clone(&self.reaper), self.policy.scope);
                     // A time that the clock does not reach never comes.
-                    if let Some(at) = at {
-                        self.reaper.set_deadline(Deadline { at, process, scope });
-                    }
+                    let at = Instant::now().checked_add(grace);
+                    deadline = at.map(|at| Deadline { at, process, scope });
                 }
             }
         }
+        self.reaper.abandon_until(deadline);
     }
 }

@@ -8,7 +8,7 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::task::{Context, Poll};
 
 use rustix::buffer::spare_capacity;
-use rustix::io::{Errno, ioctl_fionbio, read, readv, write, writev};
+use rustix::io::{Errno, read, readv, write, writev};
 
 use crate::reactor::{Interest, Reactor};
 use crate::reap::lazy::LazyFd;
@@ -72,15 +72,13 @@ mod sealed {
 /// A poll that is not ready has read or written nothing.
 pub struct Pipe<R: Reactor, K: End> {
     fd: LazyFd<R>,
-    nonblocking: bool,
     end: PhantomData<K>,
 }
 
 impl<R: Reactor, K: End> Pipe<R, K> {
     /// Takes over the standard library's pipe.
     pub fn from_std(pipe: K::Std) -> Self {
-        let fd = LazyFd::new(pipe.into(), K::INTEREST);
-        Self { fd, nonblocking: false, end: PhantomData }
+        Self { fd: LazyFd::blocking(pipe.into()), end: PhantomData }
     }
 
     /// Gives the descriptor back, out of the reactor and blocking again, as other programs expect
@@ -91,9 +89,6 @@ impl<R: Reactor, K: End> Pipe<R, K> {
     /// None that fcntl(2) documents can happen to a descriptor that is open; they are passed on if
     /// they do.
     pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        if self.nonblocking {
-            ioctl_fionbio(&self.fd, false)?;
-        }
         self.fd.into_owned_fd()
     }
 
@@ -111,11 +106,7 @@ impl<R: Reactor, K: End> Pipe<R, K> {
         cx: &mut Context<'_>,
         op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        if !self.nonblocking {
-            ioctl_fionbio(&self.fd, true)?;
-            self.nonblocking = true;
-        }
-        self.fd.poll_io(cx, op)
+        self.fd.poll_io(cx, K::INTEREST, op)
     }
 }
 

@@ -1,49 +1,75 @@
-//! `LazyFd`: a descriptor that is registered by the first operation that has to wait.
+//! `LazyFd`: a descriptor that is made non-blocking and registered by the first operation that has
+//! to wait.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::ioctl_fionbio;
+
 use super::registered::Registered;
 use crate::reactor::{Interest, Reactor};
 
-/// A non-blocking descriptor, not registered until it has to be.
+/// A descriptor that nothing is done to until it has to be.
 ///
-/// It can be made outside a runtime and polled in one after another.
+/// It can be made outside a runtime and polled in one after another. It is small: most are handed
+/// on, or never there.
 #[derive(Debug)]
-pub(crate) struct LazyFd<R: Reactor> {
+pub(crate) enum LazyFd<R: Reactor> {
+    /// As it came.
+    Blocking(Arc<OwnedFd>),
+    Nonblocking(Arc<OwnedFd>),
+    Waiting(Box<Waiting<R>>),
+}
+
+/// A descriptor that was registered, and is out of the reactor before it is closed.
+#[derive(Debug)]
+pub(crate) struct Waiting<R: Reactor> {
+    registered: Registered<R>,
     fd: Arc<OwnedFd>,
-    interest: Interest,
-    registered: Option<Registered<R>>,
 }
 
 impl<R: Reactor> LazyFd<R> {
-    pub(crate) fn new(fd: OwnedFd, interest: Interest) -> Self {
-        Self { fd: Arc::new(fd), interest, registered: None }
+    /// Takes over one that is in blocking mode, as far as is known.
+    pub(crate) fn blocking(fd: OwnedFd) -> Self {
+        Self::Blocking(Arc::new(fd))
+    }
+
+    /// Takes over one that is in non-blocking mode, or is never read.
+    pub(crate) fn nonblocking(fd: OwnedFd) -> Self {
+        Self::Nonblocking(Arc::new(fd))
     }
 
     /// Runs `op` until it answers anything but `WouldBlock`; what it says then is passed on.
     pub(crate) fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,
+        interest: Interest,
         mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         let mut reactor_failed = false;
         loop {
-            match &mut self.registered {
-                None => match op(self.fd.as_fd()) {
+            match self {
+                Self::Blocking(fd) => {
+                    ioctl_fionbio(&*fd, true)?;
+                    *self = Self::Nonblocking(Arc::clone(fd));
+                }
+                Self::Nonblocking(fd) => match op(fd.as_fd()) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let fd = Arc::clone(&self.fd).into();
-                        let registered = Registered::with(R::current()?, fd, self.interest)?;
-                        self.registered = Some(registered);
+                        let shared = Arc::clone(fd).into();
+                        let registered = Registered::with(R::current()?, shared, interest)?;
+                        let fd = Arc::clone(fd);
+                        *self = Self::Waiting(Box::new(Waiting { registered, fd }));
                     }
                     done => return Poll::Ready(done),
                 },
                 // Begun in another runtime, which may never run again.
-                Some(registered) if !registered.is_current() => self.registered = None,
-                Some(registered) => {
-                    let polled = registered.poll_io(cx, |fd| match op(fd) {
+                Self::Waiting(waiting) if !waiting.registered.is_current() => {
+                    *self = Self::Nonblocking(Arc::clone(&waiting.fd));
+                }
+                Self::Waiting(waiting) => {
+                    let polled = waiting.registered.poll_io(cx, |fd| match op(fd) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
                         done => Ok(done),
                     });
@@ -53,7 +79,7 @@ impl<R: Reactor> LazyFd<R> {
                         // The runtime was shut down: once more on the one that polls now.
                         Err(_) => {
                             reactor_failed = true;
-                            self.registered = None;
+                            *self = Self::Nonblocking(Arc::clone(&waiting.fd));
                         }
                     }
                 }
@@ -61,15 +87,27 @@ impl<R: Reactor> LazyFd<R> {
         }
     }
 
-    /// The descriptor, taken out of the reactor.
+    /// The descriptor, out of the reactor and in blocking mode.
     pub(crate) fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        drop(self.registered);
-        Arc::try_unwrap(self.fd).or_else(|shared| shared.try_clone())
+        let fd = match self {
+            Self::Blocking(fd) => fd,
+            Self::Nonblocking(fd) => blocking_again(fd)?,
+            Self::Waiting(waiting) => blocking_again(waiting.fd)?,
+        };
+        Arc::try_unwrap(fd).or_else(|shared| shared.try_clone())
     }
 }
 
 impl<R: Reactor> AsFd for LazyFd<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match self {
+            Self::Blocking(fd) | Self::Nonblocking(fd) => fd.as_fd(),
+            Self::Waiting(waiting) => waiting.fd.as_fd(),
+        }
     }
+}
+
+fn blocking_again(fd: Arc<OwnedFd>) -> io::Result<Arc<OwnedFd>> {
+    ioctl_fionbio(&fd, false)?;
+    Ok(fd)
 }

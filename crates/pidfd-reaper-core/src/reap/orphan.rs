@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::deadline::{Deadline, Ticket};
 use super::fallback::Watch;
+use super::process::Process;
 use super::wait::Wait;
 use crate::kernel::pidfd::Pidfd;
 use crate::trace::{self, By};
@@ -16,7 +17,8 @@ use crate::trace::{self, By};
 /// The library brings one for the process ([`orphans`](crate::orphans)). Another is given by a
 /// [`Reactor`](crate::Reactor) that knows better, or by a test.
 pub trait OrphanQueue: fmt::Debug + Sync {
-    /// Takes over `orphan`. It is called from a `Drop`: it must not block for long, nor panic.
+    /// Takes over `orphan`, which may have ended by now. It is called from a `Drop`: it must not
+    /// block for long, nor panic.
     fn push(&'static self, orphan: Orphan);
 }
 
@@ -37,14 +39,24 @@ pub(crate) enum LastWord {
 
 impl Orphan {
     /// Reaps `child` if it has ended by now, else hands it to `queue`.
-    pub(crate) fn abandon(
-        mut child: impl Wait + Send + 'static,
+    pub(crate) fn abandon(mut child: impl Wait + Send + 'static, queue: &'static dyn OrphanQueue) {
+        if runs(&mut child) {
+            trace::orphaned(child.id());
+            queue.push(Self { child: Box::new(child), last_word: None });
+        }
+    }
+
+    /// Hands `process` to `queue`; one that has a pidfd without asking it first, for that shows its
+    /// end, also if it lies in the past.
+    pub(crate) fn abandon_process(
+        mut process: Process,
         deadline: Option<Deadline>,
         queue: &'static dyn OrphanQueue,
     ) {
-        if runs(&mut child) {
-            trace::orphaned(child.id());
-            queue.push(Self { child: Box::new(child), last_word: deadline.map(LastWord::ToBeSet) });
+        if process.has_pidfd() || runs(&mut process) {
+            trace::orphaned(process.id());
+            let last_word = deadline.map(LastWord::ToBeSet);
+            queue.push(Self { child: Box::new(process), last_word });
         }
     }
 

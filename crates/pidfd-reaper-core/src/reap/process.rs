@@ -55,8 +55,11 @@ pub(crate) struct Record {
 }
 
 pub(crate) enum State {
-    Running { way: Way },
-    Ended(Exit),
+    Running {
+        way: Way,
+    },
+    /// Boxed: most of a record's life is spent without it.
+    Ended(Box<Exit>),
     Lost,
 }
 
@@ -110,7 +113,7 @@ impl Process {
     pub fn try_exit(&self) -> io::Result<Option<Exit>> {
         let mut state = self.state();
         let way = match &*state {
-            State::Ended(exit) => return Ok(Some(*exit)),
+            State::Ended(exit) => return Ok(Some(**exit)),
             State::Lost => return Err(self.lost()),
             State::Running { way } => way,
         };
@@ -128,7 +131,7 @@ impl Process {
                 if exit.usage.is_none() {
                     trace::stolen(self.id(), true);
                 }
-                State::Ended(exit)
+                State::Ended(Box::new(exit))
             }
             Err(error) if StatusLost::is(&error) => {
                 trace::stolen(self.id(), false);
@@ -165,6 +168,11 @@ impl Process {
     #[must_use]
     pub fn is_reaped(&self) -> bool {
         !matches!(*self.state(), State::Running { .. })
+    }
+
+    /// Whether the child is unreaped, as far as the record knows, and has a pidfd.
+    pub(crate) fn has_pidfd(&self) -> bool {
+        matches!(*self.state(), State::Running { way: Way::Pidfd(_) })
     }
 
     fn lost(&self) -> io::Error {
@@ -230,7 +238,7 @@ impl Process {
         let pid = kernel::pid(child.id()).ok_or(Errno::INVAL)?;
         Ok(match Wait::try_wait(child)? {
             None => Self::of_unreaped(pid),
-            Some(status) => Self::with(pid, State::Ended(Exit { status, usage: None })),
+            Some(status) => Self::with(pid, State::Ended(Box::new(Exit { status, usage: None }))),
         })
     }
 }

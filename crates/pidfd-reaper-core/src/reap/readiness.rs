@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use event_listener::EventListener;
@@ -23,13 +24,32 @@ use crate::trace::{self, By};
 /// child's own state, and every registration begins with asking the child.
 #[derive(Debug)]
 pub(crate) enum Readiness<R: Reactor> {
+    /// Started, under this number, and not polled yet.
+    Started(u32),
     /// Nothing is registered: not polled yet, or given up.
     Unregistered,
-    Pidfd(Registered<R>),
-    Thread(Watch, EventListener),
+    Pidfd(Box<Registered<R>>),
+    Thread(Box<(Watch, EventListener)>),
+}
+
+/// The child that was started last, until it is polled.
+///
+/// That one is most likely still on its way to its first instruction, and is registered unasked: it
+/// saves the question. If it has ended all the same, the reactor tells.
+static LATEST: AtomicU32 = AtomicU32::new(NONE);
+
+const NONE: u32 = 0;
+
+fn is_latest(pid: u32) -> bool {
+    LATEST.compare_exchange(pid, NONE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 impl<R: Reactor> Readiness<R> {
+    pub(crate) fn of_started(pid: u32) -> Self {
+        LATEST.store(pid, Ordering::Relaxed);
+        Self::Started(pid)
+    }
+
     /// Polls for the end of `child`: the one loop in which all that can happen to a wait happens.
     ///
     /// What was registered is given up before it returns `Ready`.
@@ -43,6 +63,12 @@ impl<R: Reactor> Readiness<R> {
         let mut by = By::Waiter;
         loop {
             match self {
+                Self::Started(pid) => {
+                    *self = match is_latest(*pid).then(|| Self::register_unasked(child)) {
+                        Some(Ok(registered)) => registered,
+                        _ => Self::Unregistered,
+                    }
+                }
                 Self::Unregistered => {
                     // A child that is dead by now costs this one system call, and needs no reactor.
                     if let Some(end) = child.try_wait().transpose() {
@@ -75,7 +101,8 @@ impl<R: Reactor> Readiness<R> {
                         Err(_) => reactor_errors += 1,
                     }
                 }
-                Self::Thread(watch, listener) => {
+                Self::Thread(thread) => {
+                    let (watch, listener) = &mut **thread;
                     if !watch.has_ended() {
                         ready!(Pin::new(listener).poll(cx));
                     }
@@ -91,25 +118,30 @@ impl<R: Reactor> Readiness<R> {
     fn register<W: Wait + ?Sized>(child: &W, may_react: bool) -> io::Result<Self> {
         let pidfd = may_react.then(|| child.pidfd());
         if let Some(Ok(pidfd)) = pidfd {
-            match register_pidfd(&R::current()?, &pidfd) {
-                Ok(registered) => return Ok(Self::Pidfd(registered)),
+            match Self::on_reactor(&R::current()?, &pidfd) {
+                Ok(registered) => return Ok(registered),
                 Err(error) => trace::fallback(child.id(), &error),
             }
         }
         let watch = child.watch()?;
         let listener = watch.listen();
-        Ok(Self::Thread(watch, listener))
+        Ok(Self::Thread(Box::new((watch, listener))))
     }
-}
 
-fn register_pidfd<R: Reactor>(reactor: &R, pidfd: &Arc<Pidfd>) -> io::Result<Registered<R>> {
-    match Registered::with(reactor.clone(), Arc::clone(pidfd).into(), Interest::Readable) {
-        // Somebody else waits for the same child: an epoll takes a descriptor once, but any number
-        // of its copies.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let copy = SharedFd::from(Arc::new(pidfd.try_clone()?));
-            Registered::with(reactor.clone(), copy, Interest::Readable)
-        }
-        registered => registered,
+    fn register_unasked<W: Wait + ?Sized>(child: &W) -> io::Result<Self> {
+        Self::on_reactor(&R::current()?, &child.pidfd()?)
+    }
+
+    fn on_reactor(reactor: &R, pidfd: &Arc<Pidfd>) -> io::Result<Self> {
+        let register = |fd| Registered::with(reactor.clone(), fd, Interest::Readable);
+        let registered = match register(Arc::clone(pidfd).into()) {
+            // Somebody else waits for the same child: an epoll takes a descriptor once, but any
+            // number of its copies.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                register(SharedFd::from(Arc::new(pidfd.try_clone()?)))
+            }
+            registered => registered,
+        }?;
+        Ok(Self::Pidfd(Box::new(registered)))
     }
 }

@@ -9,7 +9,8 @@ use std::process::ExitStatus;
 use std::task::{Context, Poll};
 
 use super::deadline::Deadline;
-use super::orphan::Orphan;
+use super::orphan::{Orphan, OrphanQueue};
+use super::process::Process;
 use super::readiness::Readiness;
 use super::wait::{Kill, Wait};
 use crate::kernel::sys;
@@ -56,16 +57,17 @@ pub struct Reaper<R: Reactor, W: Wait + Send + 'static> {
     readiness: Readiness<R>,
     status: Option<ExitStatus>,
     forks: u32,
-    /// When the queue kills the child after a drop.
-    deadline: Option<Deadline>,
 }
 
 impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
     /// Takes over `child`, which may have ended already. It does nothing yet, and cannot fail.
     pub fn new(child: W) -> Self {
+        Self::with(child, Readiness::Unregistered)
+    }
+
+    fn with(child: W, readiness: Readiness<R>) -> Self {
         super::orphans::of_this_process().retry();
-        let readiness = Readiness::Unregistered;
-        Self { child: Some(child), readiness, status: None, forks: sys::forks(), deadline: None }
+        Self { child: Some(child), readiness, status: None, forks: sys::forks() }
     }
 
     /// Reaps the child if it has ended, without blocking; `None` while it runs.
@@ -95,9 +97,17 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
         child
     }
 
-    /// If it is dropped now, the child has until `deadline`.
-    pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
-        self.deadline = Some(deadline);
+    /// What the drop does: the child goes to the orphan queue, unless its end is known.
+    fn abandon(&mut self, abandon: impl FnOnce(W, &'static dyn OrphanQueue)) {
+        // Out of the reactor before the reaping: it raises a hang-up on a pidfd that is still
+        // registered.
+        self.readiness = Readiness::Unregistered;
+        let Some(child) = self.child.take() else {
+            return;
+        };
+        if self.status.is_none() && self.is_of_this_process() {
+            abandon(child, R::orphans());
+        }
     }
 
     /// In a process that was forked off, the child is the parent's, which looks after it.
@@ -107,6 +117,19 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
 
     fn child_mut(&mut self) -> &mut W {
         self.child.as_mut().expect(THERE)
+    }
+}
+
+/// Of a child that this library has started.
+impl<R: Reactor> Reaper<R, Process> {
+    pub(crate) fn of_started(process: Process) -> Self {
+        let readiness = Readiness::of_started(process.id());
+        Self::with(process, readiness)
+    }
+
+    /// What the drop does, with a time until which the child has to end.
+    pub(crate) fn abandon_until(&mut self, deadline: Option<Deadline>) {
+        self.abandon(|process, queue| Orphan::abandon_process(process, deadline, queue));
     }
 }
 
@@ -155,15 +178,7 @@ impl<R: Reactor, W: Wait + Send + 'static> DerefMut for Reaper<R, W> {
 
 impl<R: Reactor, W: Wait + Send + 'static> Drop for Reaper<R, W> {
     fn drop(&mut self) {
-        // Out of the reactor before the reaping: it raises a hang-up on a pidfd that is still
-        // registered.
-        self.readiness = Readiness::Unregistered;
-        let Some(child) = self.child.take() else {
-            return;
-        };
-        if self.status.is_none() && self.is_of_this_process() {
-            Orphan::abandon(child, self.deadline.take(), R::orphans());
-        }
+        self.abandon(Orphan::abandon);
     }
 }
 

@@ -41,9 +41,9 @@ use crate::reactor::{Interest, Reactor};
 /// It may be dropped at any time and called again.
 pub async fn exited<R: Reactor>(pidfd: &Pidfd) -> io::Result<Option<ExitStatus>> {
     let copy = OwnedFd::from(pidfd.try_clone()?);
-    let mut readiness = LazyFd::<R>::new(copy, Interest::Readable);
+    let mut readiness = LazyFd::<R>::nonblocking(copy);
     poll_fn(|cx| {
-        readiness.poll_io(cx, |_| match pidfd.poll_end()? {
+        readiness.poll_io(cx, Interest::Readable, |_| match pidfd.poll_end()? {
             Poll::Ready(status) => Ok(status),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         })

@@ -25,14 +25,15 @@ impl<R: Reactor> Timer<R> {
     pub(crate) fn after(duration: Duration) -> io::Result<Self> {
         let fd = new_timerfd()?;
         set(&fd, duration)?;
-        Ok(Self { fd: LazyFd::new(fd, Interest::Readable), fired: false })
+        Ok(Self { fd: LazyFd::nonblocking(fd), fired: false })
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.fired {
             return Poll::Ready(Ok(()));
         }
-        let polled = self.fd.poll_io(cx, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
+        let polled =
+            self.fd.poll_io(cx, Interest::Readable, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
         self.fired = polled.is_ready();
         polled.map_ok(|_| ())
     }
