@@ -68,6 +68,13 @@ pub(crate) fn children_signalled() -> usize {
     SIGNALLED.load(Ordering::Relaxed)
 }
 
+/// Becomes the user `uid` for good, who may still look at this process's own procfs.
+pub(crate) fn become_user(uid: u32) {
+    // SAFETY: both take integers; the C library changes the user of all threads.
+    let answers = unsafe { [libc::setuid(uid), libc::prctl(libc::PR_SET_DUMPABLE, 1)] };
+    assert_eq!(answers, [0, 0], "{}", io::Error::last_os_error());
+}
+
 /// Blocks `SIGCHLD` in this thread, and in those that it starts.
 pub(crate) fn block_sigchld() {
     // SAFETY: `set` is emptied before it is read; only this thread's mask changes.

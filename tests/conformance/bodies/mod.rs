@@ -7,6 +7,7 @@ mod forks;
 mod handles;
 mod limits;
 mod pipes;
+mod quotas;
 mod recycled;
 mod runtimes;
 mod signals;
@@ -54,6 +55,7 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         pipes::all::<R>(),
         thefts::all::<R>(),
         limits::all::<R>(),
+        quotas::all::<R>(),
         signals::all::<R>(),
         forks::all::<R>(),
     ]

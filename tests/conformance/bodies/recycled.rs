@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 
 use super::thefts::steal;
 use super::{Body, Place, bodies};
-use crate::children::{held, sh, until_no_orphans};
+use crate::children::{held, sh, until, until_no_orphans};
 use crate::runtimes::{ChildOn, CommandOn, Runtime};
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
@@ -63,7 +63,20 @@ fn killed_on_drop<R: Runtime>() -> io::Result<(ChildOn<R>, u32)> {
 struct Stranger(StdChild);
 
 impl Stranger {
+    /// Tried again if a thread that was started just then got the number, which it keeps not long.
     fn with_number(pid: u32) -> io::Result<Self> {
+        let mut stranger = None;
+        until(
+            || format!("the number {pid} stays taken"),
+            || {
+                stranger = Self::try_number(pid).transpose();
+                stranger.is_some()
+            },
+        );
+        stranger.expect("there is an answer")
+    }
+
+    fn try_number(pid: u32) -> io::Result<Option<Self>> {
         let script = format!(
             "exec 3<&0; echo {} > {NEXT}; sh -c 'read nothing; exit 9' <&3 & echo $!; \
              exec 3<&-; wait $!; exit $?",
@@ -72,8 +85,12 @@ impl Stranger {
         let mut parent = sh(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(parent.stdout.take().expect("it was piped")).read_line(&mut line)?;
-        assert_eq!(line.trim(), pid.to_string(), "the number was taken");
-        Ok(Self(parent))
+        if line.trim() == pid.to_string() {
+            return Ok(Some(Self(parent)));
+        }
+        drop(parent.stdin.take());
+        parent.wait()?;
+        Ok(None)
     }
 
     /// It was neither signalled nor reaped: it ends as it likes, and its parent is told so.
