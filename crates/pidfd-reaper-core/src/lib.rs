@@ -46,6 +46,7 @@ cfg_if::cfg_if! {
 }
 
 mod command;
+mod init;
 mod kernel;
 mod reactor;
 mod reap;
@@ -61,6 +62,7 @@ pub use command::handle::ChildHandle;
 pub use command::limits::{BoundedOutput, OutputLimits};
 pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
 pub use command::set::{ChildId, ChildSet, Ended};
+pub use init::subreaper::Subreaper;
 pub use kernel::edge::EdgeEpoll;
 pub use kernel::exit::{Exit, StatusLost};
 pub use kernel::pidfd::Pidfd;
