@@ -21,8 +21,6 @@ const STATUS_UNKNOWN: u8 = 255;
 pub(super) struct Guard {
     pub(super) main_child: Pid,
     pub(super) forwards_to: KillScope,
-    /// Whether the main child was given the terminal.
-    pub(super) gave_terminal: bool,
 }
 
 impl Guard {
@@ -72,9 +70,7 @@ impl Guard {
     }
 
     fn over(&self, code: u8) -> Reaped {
-        if self.gave_terminal {
-            terminal::take_back_from(self.main_child);
-        }
+        terminal::take_back_from(self.main_child);
         Reaped::MainChild(code)
     }
 
@@ -94,18 +90,26 @@ impl Guard {
     fn stop_with_it(&self, status: WaitStatus, signals: &HeldSignals) {
         let by = |signal: Signal| status.stopping_signal() == Some(signal.as_raw());
         let suspended = by(Signal::TSTP);
-        if !self.gave_terminal || !(suspended || by(Signal::TTIN) || by(Signal::TTOU)) {
-            return;
+        let stops = if suspended {
+            // Else it was not the terminal, and no shell will continue the guard.
+            terminal::take_back_from(self.main_child)
+        } else if by(Signal::TTIN) || by(Signal::TTOU) {
+            // A shell may have put the guard into the foreground meanwhile.
+            !self.goes_on(|| terminal::hand_on_to(self.main_child)) && terminal::is_there()
+        } else {
+            false
+        };
+        if stops {
+            let continued = signals.stop_as_from_a_terminal();
+            // It did not stop if nobody is there to continue it. Then Ctrl-Z is to have no effect;
+            // but use in the background would only stop the main child again.
+            self.goes_on(|| terminal::hand_on_to(self.main_child) || continued || suspended);
         }
-        terminal::take_back_from(self.main_child);
-        signals.stop_as_from_a_terminal();
-        // Here the shell has continued it, in the foreground or not; or nobody is there to do so,
-        // and it did not stop. In the background the main child would only be stopped again by
-        // what stopped it, unless that was Ctrl-Z.
-        let in_foreground = terminal::hand_on_to(self.main_child);
-        if in_foreground || suspended {
-            let _ = kill_process_group(self.main_child, Signal::CONT);
-        }
+    }
+
+    /// Continues the main child's group if that is `due`.
+    fn goes_on(&self, due: impl FnOnce() -> bool) -> bool {
+        due() && kill_process_group(self.main_child, Signal::CONT).is_ok()
     }
 }
 

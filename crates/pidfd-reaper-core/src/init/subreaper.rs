@@ -130,11 +130,11 @@ impl Subreaper {
             role.give_up();
             told("the guard cannot hold signals back", &errno.into())
         })?;
-        let gave_terminal = terminal::Terminal::in_foreground().is_some();
+        let in_foreground = terminal::Terminal::in_foreground().is_some();
         let forked = alone.stay_behind(|main_child| {
             // Both do it, so that it is done whoever comes first.
             let _ = setpgid(Some(main_child), Some(main_child));
-            Guard { main_child, forwards_to: self.forwards_to, gave_terminal }.watch(&signals)
+            Guard { main_child, forwards_to: self.forwards_to }.watch(&signals)
         });
         if let Err(errno) = forked {
             signals.let_go();
@@ -144,7 +144,7 @@ impl Subreaper {
         }
         // A new process is no leader of a session: this cannot fail.
         let _ = setpgid(None, None);
-        if gave_terminal {
+        if in_foreground {
             terminal::put_into_foreground();
         }
         let bound = self.death_signal.map_or(Ok(()), |signal| bind_to(outside, signal));

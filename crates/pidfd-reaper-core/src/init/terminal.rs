@@ -40,11 +40,15 @@ impl Terminal {
     }
 }
 
-/// Takes the terminal back from the group of `leader`, if that has it.
-pub(super) fn take_back_from(leader: Pid) {
-    if let Some(terminal) = Terminal::open().filter(|this| this.is_with(number(leader))) {
-        terminal.give_to(terminal::own_group());
-    }
+/// Whether this process has a terminal at all.
+pub(super) fn is_there() -> bool {
+    Terminal::open().is_some()
+}
+
+/// Takes the terminal back from the group of `leader`, if that has it. Whether it did.
+pub(super) fn take_back_from(leader: Pid) -> bool {
+    let terminal = Terminal::open().filter(|this| this.is_with(number(leader)));
+    terminal.inspect(|terminal| terminal.give_to(terminal::own_group())).is_some()
 }
 
 /// Gives the terminal to the group of `leader`, if this process's group has it. Whether it did.

@@ -46,11 +46,11 @@ impl SingleThread {
         let Self(()) = self;
         // SAFETY: no other thread holds a lock that the new process would find locked for ever. The
         // C library's own fork is called, so that all handlers of `pthread_atfork` run.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            return Ok(());
-        }
-        let child = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(last_errno)?;
+        let child = match unsafe { libc::fork() } {
+            -1 => return Err(last_errno()),
+            pid => Pid::from_raw(pid),
+        };
+        let Some(child) = child else { return Ok(()) };
         close_all_descriptors();
         // A panic must not come back into the program.
         let code = catch_unwind(AssertUnwindSafe(|| stay(child))).unwrap_or(u8::MAX);

@@ -76,8 +76,10 @@ impl HeldSignals {
     }
 
     /// Stops this process as a terminal does: not at all if it is PID 1, or if nobody in its
-    /// session could continue it (its group is orphaned).
-    pub(crate) fn stop_as_from_a_terminal(&self) {
+    /// session could continue it (its group is orphaned). Whether it was continued.
+    ///
+    /// The `SIGCONT` that did it is taken.
+    pub(crate) fn stop_as_from_a_terminal(&self) -> bool {
         // SAFETY: the pointers are valid through the calls; zero is a sigaction without a mask. The
         // signal's default runs no code.
         unsafe {
@@ -85,29 +87,42 @@ impl HeldSignals {
             default.sa_sigaction = libc::SIG_DFL;
             libc::sigaction(libc::SIGTSTP, &raw const default, ptr::null_mut());
             libc::raise(libc::SIGTSTP);
-            let mut stop = mem::zeroed();
-            libc::sigemptyset(&raw mut stop);
-            libc::sigaddset(&raw mut stop, libc::SIGTSTP);
+            let stop = set_of(libc::SIGTSTP);
             // It stops in here.
             libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const stop, ptr::null_mut());
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.held, ptr::null_mut());
         }
+        take(&set_of(libc::SIGCONT), false).is_some()
     }
 
     /// Takes the next signal, waiting for one if `waits`. `None` if there is none.
     pub(crate) fn next(&self, waits: bool) -> Option<TakenSignal> {
-        // SAFETY: zero is a value of plain data. The pointers are valid through the calls, which
-        // write a siginfo_t.
-        unsafe {
-            let mut info = mem::zeroed();
-            let number = if waits {
-                libc::sigwaitinfo(&raw const self.held, &raw mut info)
-            } else {
-                let no_time = mem::zeroed();
-                libc::sigtimedwait(&raw const self.held, &raw mut info, &raw const no_time)
-            };
-            (number > 0).then_some(TakenSignal(info))
-        }
+        take(&self.held, waits)
+    }
+}
+
+fn set_of(signal: c_int) -> libc::sigset_t {
+    // SAFETY: sigemptyset fills the set before it is read.
+    unsafe {
+        let mut set = mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        set
+    }
+}
+
+fn take(set: &libc::sigset_t, waits: bool) -> Option<TakenSignal> {
+    // SAFETY: zero is a value of plain data. The pointers are valid through the calls, which write
+    // a siginfo_t.
+    unsafe {
+        let mut info = mem::zeroed();
+        let number = if waits {
+            libc::sigwaitinfo(set, &raw mut info)
+        } else {
+            let no_time = mem::zeroed();
+            libc::sigtimedwait(set, &raw mut info, &raw const no_time)
+        };
+        (number > 0).then_some(TakenSignal(info))
     }
 }
 
