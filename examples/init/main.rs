@@ -9,6 +9,26 @@
 //! cargo run --example init -- sh -c 'sleep 1 & exit 7'
 //! cargo run --example init -- -g -- my-server --port 80  # signals to the command's whole group
 //! ```
+//!
+//! All three of these reap, forward and end with the command's code, or 128 and its signal, and are
+//! held to it by the same tests (`tests/subreaper`). What differs, as measured:
+//!
+//! | | this | tini 0.19 | catatonit 0.1.7 |
+//! |---|---|---|---|
+//! | not as PID 1 | a child subreaper | with `-s` | a child subreaper |
+//! | a signal's queued value and sender | kept | lost | lost |
+//! | `SIGTSTP`, `SIGTTIN`, `SIGTTOU` sent to it | forwarded | the first one | none |
+//! | started with `SIGCHLD` ignored | the status comes out | never ends | ends at once with 1 |
+//! | descriptors that it keeps open | none | all | the first three |
+//! | its working directory | `/` | as started | as started |
+//! | wakes up in idleness | never | once a second | never |
+//! | takes the terminal | if started in its foreground | always | always |
+//! | gives it back at the end | yes | no | no |
+//! | Ctrl-Z under a shell | the shell goes on | the shell hangs | has no effect |
+//! | no such command; no permission | 127; 126 | 127; 126 | 1; 1 |
+//! | the command's signal mask | as started | as started | three more signals |
+//! | the command's `SIGPIPE` | the default (`exec` of std) | as started | as started |
+//! | its own memory | see `Subreaper` | the least | the least |
 
 mod command;
 mod demonstration;

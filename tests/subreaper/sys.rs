@@ -107,6 +107,16 @@ pub(crate) fn raise(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
+/// Undoes what whoever started the harness may have done: a script's background ignores `SIGINT`,
+/// nohup(1) `SIGHUP`.
+pub(crate) fn ignore_none() {
+    use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1};
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1] {
+        // SAFETY: a default runs no code.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Has `SIGCHLD` ignored, as one who starts a program may leave it.
 pub(crate) fn ignore_sigchld() {
     // SAFETY: ignoring runs no code.

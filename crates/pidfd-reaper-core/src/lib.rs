@@ -30,8 +30,8 @@
 //!
 //! After a `fork` without an `exec` the new process has none of its parent's children or orphans.
 //! It may use this library afresh; handles that it inherited do nothing when they are dropped
-//! there.
-
+//! there. [`Subreaper`] forks in this way, so that strangers have a parent of their own.
+//!
 //! # Feature `tracing`
 //!
 //! Tells the `tracing` crate, at level `DEBUG` and with the target `pidfd_reaper`, of each child
