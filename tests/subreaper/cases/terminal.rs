@@ -180,12 +180,17 @@ impl Job {
 }
 
 fn job() {
-    sys::block(&[SIGCONT]);
+    // One that the guard would take after SIGCONT, of which there is to be one only.
+    let marker = sys::first_real_time();
+    sys::block(&[SIGCONT, marker]);
     assert!(is_in_foreground());
     println!("ready");
     loop {
         sys::wait_for(SIGCONT);
         assert!(is_in_foreground(), "it goes on without the terminal");
+        sys::signal_init(marker);
+        sys::wait_for(marker);
+        assert!(!sys::is_pending(SIGCONT), "it was continued twice");
         println!("continued");
     }
 }
