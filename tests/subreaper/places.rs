@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use rustix::process::getuid;
+use rustix::process::{child_subreaper, getuid};
 
 /// Someone who may do nothing: the number that the kernel has for those it does not know.
 const NOBODY: u32 = 65534;
@@ -66,6 +66,10 @@ impl Place {
         static ANSWERS: [OnceLock<bool>; 4] = [const { OnceLock::new() }; 4];
         *ANSWERS[self as usize].get_or_init(|| {
             if self.is_nobody() && !getuid().is_root() {
+                return false;
+            }
+            // gVisor has no child subreapers.
+            if !self.is_pid_1() && child_subreaper().is_err() {
                 return false;
             }
             let mut command = self.start(vec!["true".into()]);

@@ -73,6 +73,7 @@ use crate::reap::signal::KillScope;
 ///   which this one was started by `exec`: they are reaped as strangers are.
 /// - Strangers that still run when the main child ends get no signal. If the guard is PID 1, its
 ///   end kills them all; else they go to the next subreaper above.
+/// - gVisor has no child subreapers: there it works as PID 1 only.
 /// - If the guard is killed, the program goes on without it; see
 ///   [`die_with_guard`](Self::die_with_guard). If the guard is PID 1, the kernel ends all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,7 +117,8 @@ impl Subreaper {
     /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy) if the process has other threads. If
     ///   neither `/proc` nor the kernel tells (no procfs, and a filter in front of `unshare`),
     ///   that is an error too.
-    /// - That of `prctl`, if the process is not PID 1 and cannot become a subreaper.
+    /// - That of `prctl`, if the process is not PID 1 and cannot become a subreaper: on gVisor, or
+    ///   behind a filter.
     /// - `EAGAIN` or `ENOMEM` if there may be no further process.
     ///
     /// After it, in the main child: that of `prctl`, if [`die_with_guard`](Self::die_with_guard)
@@ -164,7 +166,9 @@ impl Role {
         let has_it = getpid() == Pid::INIT || child_subreaper().is_ok_and(|set| set.is_some());
         if !has_it {
             set_child_subreaper(Some(getpid())).map_err(|errno| {
-                told("this process cannot become a child subreaper", &errno.into())
+                let what = "this process is not PID 1 and cannot become a child subreaper (gVisor \
+                            has none; else look for a filter)";
+                told(what, &errno.into())
             })?;
         }
         Ok(Self { is_new: !has_it })
