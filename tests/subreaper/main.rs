@@ -32,7 +32,10 @@ const INIT: &str = "--init";
 fn main() -> ExitCode {
     let mut args = env::args_os().skip(1).peekable();
     match args.peek().and_then(|first| first.to_str()) {
-        Some(INIT) => return command::run(args),
+        Some(INIT) => {
+            sys::die_after(cases::LONGEST_LIFE);
+            return command::run(args);
+        }
         Some(ROLE) => {
             let role = args.nth(1).and_then(|role| role.into_string().ok());
             cases::play(&role.expect("a role has a name"));

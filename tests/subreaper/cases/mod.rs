@@ -54,10 +54,12 @@ pub(crate) fn all() -> Vec<Case> {
     .concat()
 }
 
+/// Whatever happens, nothing stays for longer, in seconds. It is handed down by exec, not by fork.
+pub(crate) const LONGEST_LIFE: u32 = 150;
+
 /// Plays a role: the body of a case, or what a body starts.
 pub(crate) fn play(role: &str) {
-    // Whatever happens, nothing stays for long. It is handed down by exec, not by fork.
-    sys::die_after(150);
+    sys::die_after(LONGEST_LIFE);
     sys::ignore_none();
     let case = all().into_iter().find(|case| case.name == role);
     match case
