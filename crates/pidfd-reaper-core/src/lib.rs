@@ -30,8 +30,8 @@
 //!
 //! After a `fork` without an `exec` the new process has none of its parent's children or orphans.
 //! It may use this library afresh; handles that it inherited do nothing when they are dropped
-//! there.
-
+//! there. [`Subreaper`] forks in this way, so that strangers have a parent of their own.
+//!
 //! # Feature `tracing`
 //!
 //! Tells the `tracing` crate, at level `DEBUG` and with the target `pidfd_reaper`, of each child
@@ -46,6 +46,7 @@ cfg_if::cfg_if! {
 }
 
 mod command;
+mod init;
 mod kernel;
 mod reactor;
 mod reap;
@@ -61,6 +62,7 @@ pub use command::handle::ChildHandle;
 pub use command::limits::{BoundedOutput, OutputLimits};
 pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
 pub use command::set::{ChildId, ChildSet, Ended};
+pub use init::subreaper::Subreaper;
 pub use kernel::edge::EdgeEpoll;
 pub use kernel::exit::{Exit, StatusLost};
 pub use kernel::pidfd::Pidfd;

@@ -4,6 +4,10 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod fork;
+pub(crate) mod signals;
+pub(crate) mod terminal;
+
 use std::ffi::{c_int, c_long, c_uint};
 use std::io;
 use std::mem;

@@ -1,0 +1,83 @@
+//! What an init ends with, and what it costs until then.
+
+use std::os::unix::process::CommandExt;
+use std::process::{self, Command};
+use std::thread;
+use std::time::Duration;
+
+use super::{Case, End, Only};
+use crate::inits::Init;
+use crate::processes::{descriptors_of, init, status_of, until};
+use crate::sys;
+
+pub(super) fn all() -> Vec<Case> {
+    vec![
+        Case::of_inits("ends_with_the_code", || process::exit(7)).ends(End::Code(7)),
+        Case::of_inits("ends_with_the_signal", || sys::raise(libc::SIGTERM)).ends(End::Code(143)),
+        Case::of_inits("ends_with_a_real_time_signal", || sys::raise(40)).ends(End::Code(168)),
+        Case::of_inits("does_not_wait_for_strangers", does_not_wait_for_strangers)
+            .says("they live on")
+            .only(Only::Subreaper),
+        Case::of_inits("takes_strangers_along", takes_strangers_along).only(Only::Pid1),
+        Case::of_inits("the_child_leads_a_group", the_child_leads_a_group),
+        Case::of_inits("holds_no_descriptor", holds_no_descriptor).by(&[Init::Example]),
+        Case::of_inits("wakes_for_nothing_but_events", wakes_for_nothing_but_events)
+            .by(&[Init::Example, Init::Catatonit]),
+        // Not the peers, who say 1 to one or both.
+        Case::of_inits("tells_of_no_such_command", || become_init_of("/nonexistent"))
+            .by(&[Init::Example])
+            .ends(End::Code(127)),
+        Case::of_inits("tells_of_no_permission", || become_init_of("/etc/passwd"))
+            .by(&[Init::Example])
+            .ends(End::Code(126)),
+        Case::of_inits("tells_of_no_command", || panic!("{}", exec(&["-g"])))
+            .by(&[Init::Example])
+            .ends(End::Code(125))
+            .says("Usage"),
+    ]
+}
+
+/// One of them waits until the init is gone, and says so. It ends with what it said.
+fn does_not_wait_for_strangers() {
+    let script = "while kill -0 $0 2>/dev/null; do sleep 0.01; done; echo they live on";
+    let parent = init().to_string();
+    // The shell in between is gone when this goes on.
+    let started =
+        Command::new("sh").args(["-c", "sh -c \"$0\" \"$1\" &", script, &parent]).status();
+    assert!(started.is_ok_and(|status| status.success()));
+}
+
+/// The namespace ends with its init, and what waits for that ends only then.
+fn takes_strangers_along() {
+    let started = Command::new("sh").args(["-c", "sleep 1000 &"]).status();
+    assert!(started.is_ok_and(|status| status.success()));
+}
+
+fn the_child_leads_a_group() {
+    assert_eq!(sys::groups().0.unsigned_abs(), process::id());
+}
+
+fn holds_no_descriptor() {
+    until(|| format!("open: {:?}", descriptors_of(init())), || descriptors_of(init()).is_empty());
+}
+
+fn wakes_for_nothing_but_events() {
+    let wake_ups = || status_of(init(), "voluntary_ctxt_switches");
+    until(
+        || "it does not fall asleep".into(),
+        || {
+            let before = wake_ups();
+            thread::sleep(Duration::from_millis(2500));
+            before == wake_ups()
+        },
+    );
+}
+
+fn become_init_of(command: &str) {
+    panic!("{}", exec(&["--", command]));
+}
+
+/// Becomes the example, with these arguments.
+fn exec(args: &[&str]) -> std::io::Error {
+    Command::new("/proc/self/exe").arg(crate::INIT).args(args).exec()
+}
