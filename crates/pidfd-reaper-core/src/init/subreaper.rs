@@ -42,10 +42,10 @@ use crate::reap::signal::KillScope;
 /// # What the guard does
 ///
 /// - **Orphans**: it reaps each one that ends, however many do at a time.
-/// - **Signals** that come to it go to the main child, or to its whole group
-///   ([`forward_to`](Self::forward_to)), with the value that was queued with them. It is in the
-///   kernel's nature that `SIGKILL` and `SIGSTOP` stay with the guard. So do the signals of a fault
-///   (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`, `SIGABRT`, `SIGSYS`) and `SIGCHLD`.
+/// - **Signals** that come to it go to the main child, with the value that was queued with them, or
+///   to its whole group ([`forward_to`](Self::forward_to)), without: the kernel has no call for
+///   that. `SIGKILL` and `SIGSTOP` stay with the guard, as do `SIGCHLD` and the signals of a fault
+///   (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`, `SIGABRT`, `SIGSYS`).
 /// - **Status**: when the main child ends, it exits with the same code, or with 128 and the number
 ///   of the signal. Buffers and destructors of the program are the main child's: the guard runs
 ///   none.

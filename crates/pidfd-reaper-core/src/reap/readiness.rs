@@ -21,7 +21,7 @@ use crate::trace::{self, By};
 /// How one waiter learns that its child has ended.
 ///
 /// It may be polled in one runtime after another, and dropped at any time: what counts is the
-/// child's own state, and every registration begins with asking the child.
+/// child's own state. Every registration but a just started child's begins with asking the child.
 #[derive(Debug)]
 pub(crate) enum Readiness<R: Reactor> {
     /// Started, under this number, and not polled yet.

@@ -22,7 +22,7 @@ use crate::trace::{self, By};
 ///
 /// The child may be a [`std::process::Child`], a [`Process`](crate::Process), or anything that
 /// implements [`Wait`]. `R` says on which runtime it is awaited; making a `Reaper` needs none.
-/// Nothing is registered before a poll finds the child running.
+/// Nothing is registered before the first poll.
 ///
 /// ```
 /// use pidfd_reaper_core::{Process, Reactor, Reaper};
