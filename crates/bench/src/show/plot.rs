@@ -14,6 +14,11 @@ use crate::work::Work;
 
 const FIGURE: &str = "one at a time µs/exit";
 
+const WIDTH: i32 = 860;
+const HEIGHT: i32 = 480;
+/// The width of the key, right of the curves.
+const KEY: i32 = 180;
+
 pub(super) fn draw(directory: &Path, samples: &[Sample]) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(directory)?;
     let pictures = [
@@ -31,7 +36,8 @@ pub(super) fn draw(directory: &Path, samples: &[Sample]) -> Result<(), Box<dyn E
         let curves = curves(samples, work, pidfd);
         if curves.iter().any(|(_, points)| points.len() > 1) {
             let path = directory.join(file);
-            let area = SVGBackend::new(&path, (800, 500)).into_drawing_area();
+            let area = SVGBackend::new(&path, (WIDTH.unsigned_abs(), HEIGHT.unsigned_abs()))
+                .into_drawing_area();
             picture(&area, title, &curves)?;
             area.present()?;
         }
@@ -75,39 +81,50 @@ where
     let low = points().map(|point| point.1).fold(f64::MAX, f64::min);
     let high = points().map(|point| point.1).fold(0.0, f64::max);
     area.fill(&WHITE)?;
+    let whole = |number: &f64| format!("{number:.0}");
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 20))
         .margin(12)
+        .margin_right(KEY)
         .x_label_area_size(40)
         .y_label_area_size(56)
-        // Room for the names at the ends of the curves.
-        .right_y_label_area_size(150)
-        .build_cartesian_2d((10.0..most).log_scale(), (low * 0.8..high * 1.3).log_scale())?;
+        .build_cartesian_2d(
+            (10.0..most).log_scale(),
+            (low.min(12.5) * 0.8..high * 1.3).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .light_line_style(WHITE.mix(0.0))
+        .x_label_formatter(&whole)
+        .y_label_formatter(&whole)
         .x_desc("N")
         .y_desc("parent's CPU per exit, µs")
         .draw()?;
     for (name, points) in curves {
-        let style = style(*name);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(name.text())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+        chart.draw_series(LineSeries::new(points.iter().copied(), style(*name)))?;
     }
-    chart.configure_series_labels().position(SeriesLabelPosition::Coordinate(590, 10)).draw()?;
+    // The key, in the order in which the curves end.
+    let mut by_end: Vec<_> = curves.iter().collect();
+    let end = |curve: &Curve| curve.1.last().map_or(0.0, |point| point.1);
+    by_end.sort_by(|one, other| end(other).total_cmp(&end(one)));
+    for (row, (name, _)) in (0..).zip(by_end) {
+        let (x, y) = (WIDTH - KEY + 12, 60 + 20 * row);
+        area.draw(&PathElement::new([(x, y), (x + 20, y)], style(*name)))?;
+        area.draw(&Text::new(name.text(), (x + 28, y - 6), ("sans-serif", 12)))?;
+    }
     Ok(())
 }
 
-/// Ours are thick; the others have the colour of their runtime.
+/// Ours are thick; the others have the colour of their runtime, darker where that has many threads.
 fn style(name: Name) -> ShapeStyle {
     let colour = match name {
         Name::Floor => BLACK,
         Name::Blocking => RGBColor(140, 140, 140),
         Name::BareAsyncFd => RGBColor(240, 190, 120),
-        Name::OursTokio | Name::OursTokioMulti => RGBColor(200, 30, 30),
-        Name::TokioProcess | Name::TokioProcessMulti => RGBColor(235, 140, 20),
+        Name::OursTokio => RGBColor(220, 40, 40),
+        Name::OursTokioMulti => RGBColor(120, 0, 0),
+        Name::TokioProcess => RGBColor(235, 140, 20),
+        Name::TokioProcessMulti => RGBColor(150, 90, 0),
         Name::BareAsync => RGBColor(150, 190, 240),
         Name::OursSmol => RGBColor(30, 60, 200),
         Name::AsyncProcess => RGBColor(70, 150, 220),
