@@ -94,7 +94,7 @@ pub(crate) fn until_gone(pid: u32) {
     until(|| format!("process {pid} is still there"), || state_of(pid).is_none());
 }
 
-fn state_of(pid: u32) -> Option<char> {
+pub(crate) fn state_of(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }

@@ -10,8 +10,10 @@ mod pipes;
 mod recycled;
 mod runtimes;
 mod signals;
+mod stops;
 mod thefts;
 mod waits;
+mod watched;
 
 use std::io;
 
@@ -56,6 +58,8 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         limits::all::<R>(),
         signals::all::<R>(),
         forks::all::<R>(),
+        stops::all::<R>(),
+        watched::all::<R>(),
     ]
     .concat()
 }

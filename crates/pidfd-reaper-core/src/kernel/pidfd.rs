@@ -95,6 +95,14 @@ impl Pidfd {
         }
     }
 
+    /// Opens one on which a `waitid` without `NOHANG` blocks.
+    pub(crate) fn open_blocking(pid: Pid, support: &Support) -> Result<Self, Errno> {
+        if let Some(errno) = support.pidfd_open.refused() {
+            return Err(errno);
+        }
+        Ok(Self { fd: pidfd_open(pid, PidfdFlags::empty())?, pid: Some(pid) })
+    }
+
     /// Sends `signal` to the process.
     ///
     /// A process that has ended and was not reaped yet takes the signal without an effect.
@@ -152,7 +160,8 @@ impl Pidfd {
         }
         // Linux 5.3: by number, which is this process's own only as long as nobody reaped it. Both
         // that it has ended and that it was reaped, the pidfd can tell.
-        if options.contains(WaitIdOptions::NOHANG) && self.events()?.is_empty() {
+        let end_alone = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        if options.contains(end_alone) && self.events()?.is_empty() {
             return Ok(None);
         }
         if sys::pidfd_send_signal(self.fd(), None, false) == Err(Errno::SRCH) {
