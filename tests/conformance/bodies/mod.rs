@@ -3,6 +3,7 @@
 mod commands;
 mod drops;
 mod endings;
+mod failures;
 mod forks;
 mod handles;
 mod limits;
@@ -11,7 +12,9 @@ mod recycled;
 mod runtimes;
 mod signals;
 mod stops;
+mod strangers;
 mod thefts;
+mod usage;
 mod waits;
 mod watched;
 
@@ -50,12 +53,15 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         drops::all::<R>(),
         endings::all::<R>(),
         handles::all::<R>(),
+        strangers::all::<R>(),
+        usage::all::<R>(),
         recycled::all::<R>(),
         runtimes::all::<R>(),
         commands::all::<R>(),
         pipes::all::<R>(),
         thefts::all::<R>(),
         limits::all::<R>(),
+        failures::all::<R>(),
         signals::all::<R>(),
         forks::all::<R>(),
         stops::all::<R>(),

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use futures_lite::future::{block_on as block_on_nothing, poll_once};
 use pidfd_reaper::StateChange::{Continued, Stopped};
-use pidfd_reaper::{Signal, orphans};
+use pidfd_reaper::{Exit, Signal, orphans};
 
 use super::limits::{Scarcity, without_threads};
 use super::stops::{none_yet, stoppable};
@@ -64,6 +64,12 @@ fn ended_while_stopped<R: Runtime>() -> io::Result<()> {
     })
 }
 
+/// The usage goes to whoever reaps: it was not the thread.
+fn check(exit: Exit, code: u8) {
+    assert_eq!(exit.status.code(), Some(code.into()));
+    assert!(exit.usage.is_some(), "{exit:?}");
+}
+
 /// Many ends, each looked at by the thread and by whoever owns it, at the same time.
 fn ends_are_left_to_their_owners<R: Runtime>() -> io::Result<()> {
     let runtime = R::new();
@@ -82,9 +88,9 @@ fn ends_are_left_to_their_owners<R: Runtime>() -> io::Result<()> {
             drop(hold);
             if code % 5 == 0 {
                 drop(child);
-                assert_eq!(handle.wait().await?.code(), Some(code.into()));
+                check(handle.wait_with_usage().await?, code);
             } else {
-                assert_eq!(child.wait().await?.code(), Some(code.into()));
+                check(child.wait_with_usage().await?, code);
             }
             while changes.next().await.is_some() {}
         }
@@ -111,7 +117,7 @@ fn of_an_abandoned_child<R: Runtime>() -> io::Result<()> {
         io::Result::Ok(())
     })?;
     until_no_orphans();
-    assert_eq!(handle.try_wait()?.and_then(|status| status.code()), Some(7));
+    check(R::new().block_on(handle.wait_with_usage())?, 7);
     before.wait_until_nothing_is_left();
     Ok(())
 }
@@ -125,7 +131,7 @@ fn streams_dropped_before_the_end<R: Runtime>() -> io::Result<()> {
     drop(hold);
     until(|| "the thread is still there".into(), || before.more_threads() == 0);
     until_state(child.id().expect("it was not reaped"), 'Z');
-    assert_eq!(R::new().block_on(child.wait())?.code(), Some(7));
+    check(R::new().block_on(child.wait_with_usage())?, 7);
     Ok(())
 }
 
