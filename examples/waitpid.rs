@@ -189,7 +189,7 @@ async fn demonstrate() -> io::Result<u8> {
     Ok(ENDED)
 }
 
-fn check<T: PartialEq + Debug>(what: &str, is: T, expected: T) -> io::Result<()> {
+fn check<T: Copy + PartialEq + Debug>(what: &str, is: T, expected: T) -> io::Result<()> {
     println!("{is:?}: {what}");
     let wrong = || io::Error::other(format!("{what}: {is:?}, not {expected:?}"));
     if is == expected { Ok(()) } else { Err(wrong()) }

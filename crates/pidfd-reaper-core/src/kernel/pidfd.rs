@@ -121,8 +121,8 @@ impl Pidfd {
     ///
     /// # Errors
     ///
-    /// [`StatusLost`] if the process is no child of this one, or was reaped and the kernel does not
-    /// tell its status any more.
+    /// [`StatusLost`](crate::StatusLost) if the process is no child of this one, or was reaped and
+    /// the kernel does not tell its status any more.
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         Ok(self.try_exit()?.map(|exit| exit.status))
     }
