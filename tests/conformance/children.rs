@@ -3,14 +3,19 @@
 use std::env;
 use std::fmt::Debug;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Child as StdChild, ChildStdin, Command as StdCommand, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pidfd_reaper::{Kill, Reaper, Wait};
+use rustix::cmsg_space;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::runtimes::Runtime;
@@ -108,7 +113,7 @@ pub(crate) fn until_gone(pid: u32) {
     until(|| format!("process {pid} is still there"), || state_of(pid).is_none());
 }
 
-fn state_of(pid: u32) -> Option<char> {
+pub(crate) fn state_of(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
@@ -171,6 +176,18 @@ pub(crate) fn play(role: &str) -> ! {
             wait_for_end_of_input();
             process::exit(0)
         }
+        // Sends a pidfd of its child over standard input, waits for that child's end by SIGTERM, and
+        // reaps it.
+        ["sender"] => {
+            let mut child = StdCommand::new("sleep").arg("600").stdin(Stdio::null()).spawn();
+            let child = child.as_mut().expect("sleep can be started");
+            let pid = Pid::from_child(child);
+            let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("there are pidfds");
+            send(io::stdin().as_fd(), pidfd.as_fd()).expect("someone receives it");
+            drop(pidfd);
+            let status = child.wait().expect("it is our child");
+            process::exit(i32::from(status.signal() != Some(libc::SIGTERM)))
+        }
         ["arg0"] => {
             print!("{}", env::args().next().unwrap_or_default());
             let _ = io::stdout().flush();
@@ -178,6 +195,16 @@ pub(crate) fn play(role: &str) -> ! {
         }
         _ => panic!("there is no role {role}"),
     }
+}
+
+/// Sends a descriptor over a socket, with one byte.
+fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)), "there is space for one");
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?;
+    Ok(())
 }
 
 fn wait_for_end_of_input() {

@@ -24,6 +24,8 @@ impl Disposition {
     pub(crate) const IGNORED: Self = Self { handler: libc::SIG_IGN, flags: 0 };
     pub(crate) const NO_CHILD_WAIT: Self =
         Self { handler: libc::SIG_DFL, flags: libc::SA_NOCLDWAIT };
+    pub(crate) const NO_CHILD_STOP: Self =
+        Self { handler: libc::SIG_DFL, flags: libc::SA_NOCLDSTOP };
 
     /// A handler that counts, see [`children_signalled`].
     pub(crate) fn counted() -> Self {

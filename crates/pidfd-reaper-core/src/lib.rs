@@ -69,6 +69,7 @@ pub use kernel::pidfd::Pidfd;
 pub use kernel::support::KernelSupport;
 pub use kernel::usage::ResourceUsage;
 pub use reactor::{Interest, Reactor, SharedFd, Source};
+pub use reap::changes::{StateChange, StateChanges};
 pub use reap::fallback::Watch;
 pub use reap::orphan::{Orphan, OrphanQueue};
 pub use reap::orphans::ProcessQueue;

@@ -34,8 +34,8 @@ pub use pidfd_reaper_core::*;
 /// | `ChildStdin`, `ChildStdout`, `ChildStderr` are structs | aliases of one generic type, [`ChildPipe`](crate::tokio::ChildPipe); still three types |
 ///
 /// All else is added, nothing renamed: see [`Child`] for `handle`, `signal`, `terminate`,
-/// `wait_timeout`, `wait_with_usage`, `from_std`, and [`Command`] for `terminate_on_drop` and
-/// `kill_scope`.
+/// `wait_timeout`, `wait_with_usage`, `state_changes`, `from_std`, and [`Command`] for
+/// `terminate_on_drop` and `kill_scope`.
 #[cfg(feature = "tokio")]
 pub mod tokio {
     pub use pidfd_reaper_tokio::*;

@@ -1,14 +1,14 @@
-//! Many hands on one child, many children in one set, and processes that are no children.
+//! Many hands on one child, many children in one set, and output within limits.
 
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use futures_lite::future::poll_once;
-use pidfd_reaper::{ChildSet, OutputLimits, Pidfd, Signal, exited};
+use pidfd_reaper::{ChildSet, OutputLimits, Pidfd, Signal};
 
-use super::{Body, Place, bodies};
+use super::{Body, bodies};
 use crate::children::{LITTLE, held, idle_second, many, sh, until_no_orphans};
 use crate::runtimes::{ChildOn, CommandOn, Runtime};
 
@@ -17,19 +17,16 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         many_wait_for_one,
         handles_outlive_the_child,
         two_wait_and_nothing_spins,
-        usage_comes_with_the_status,
         set_of_many.long(),
         set_gives_members_back,
         set_drops_its_members,
         output_within_bytes,
         output_within_time,
         output_held_by_a_grandchild,
-        stranger_awaited.only(Place::WithPidfd),
-        child_awaited_as_a_stranger.only(Place::WithPidfd),
     ]
 }
 
-fn held_child<R: Runtime>(code: u8) -> io::Result<(ChildOn<R>, crate::children::Hold)> {
+pub(super) fn held_child<R: Runtime>(code: u8) -> io::Result<(ChildOn<R>, crate::children::Hold)> {
     let (child, hold) = held(code)?;
     Ok((ChildOn::<R>::from_std(child).map_err(io::Error::from)?, hold))
 }
@@ -96,17 +93,6 @@ fn two_wait_and_nothing_spins<R: Runtime>() -> io::Result<()> {
         assert!(time < LITTLE, "{time:?} of processor time in a second");
         Ok(())
     })
-}
-
-fn usage_comes_with_the_status<R: Runtime>() -> io::Result<()> {
-    let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7";
-    let mut child = CommandOn::<R>::from(sh(script)).spawn()?;
-    let exit = R::new().block_on(child.wait_with_usage())?;
-    assert_eq!(exit.status.code(), Some(7));
-    let usage = exit.usage.expect("we have reaped it");
-    assert!(usage.user_time + usage.system_time > Duration::ZERO, "{usage:?}");
-    assert!(usage.max_rss_kib > 100, "{usage:?}");
-    Ok(())
 }
 
 fn set_of_many<R: Runtime>() -> io::Result<()> {
@@ -202,39 +188,4 @@ fn output_held_by_a_grandchild<R: Runtime>() -> io::Result<()> {
         let pid = i32::try_from(grandchild).ok().and_then(rustix::process::Pid::from_raw);
         Ok(rustix::process::kill_process(pid.expect("it is one"), Signal::KILL)?)
     })
-}
-
-fn stranger_awaited<R: Runtime>() -> io::Result<()> {
-    // A shell gives what it starts in the background no input, unless it is told to.
-    let script =
-        "exec 3<&0; sh -c 'read nothing; exit 7' <&3 & echo $!; exec 3<&-; wait $!; exit 0";
-    let mut parent = sh(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    BufReader::new(parent.stdout.take().expect("it was piped")).read_line(&mut line)?;
-    let pidfd = Pidfd::open(line.trim().parse().map_err(io::Error::other)?)?;
-    let status = R::new().block_on(async {
-        let mut wait = std::pin::pin!(exited::<R::Reactor>(&pidfd));
-        assert!(poll_once(&mut wait).await.is_none());
-        drop(parent.stdin.take());
-        wait.await
-    })?;
-    let recovers = pidfd_reaper::KernelSupport::probe().exit_info.is_ok();
-    assert_eq!(status.and_then(|status| status.code()), recovers.then_some(7));
-    assert!(parent.wait()?.success());
-    Ok(())
-}
-
-fn child_awaited_as_a_stranger<R: Runtime>() -> io::Result<()> {
-    let (mut child, hold) = held(7)?;
-    let pidfd = Pidfd::open(child.id())?;
-    R::new().block_on(async {
-        let mut wait = std::pin::pin!(exited::<R::Reactor>(&pidfd));
-        assert!(poll_once(&mut wait).await.is_none());
-        drop(hold);
-        assert_eq!(wait.await?.and_then(|status| status.code()), Some(7));
-        io::Result::Ok(())
-    })?;
-    // It was not reaped.
-    assert_eq!(child.wait()?.code(), Some(7));
-    Ok(())
 }

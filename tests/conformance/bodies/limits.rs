@@ -104,13 +104,13 @@ fn registration_of_pipes_refused<R: Runtime>() -> io::Result<()> {
 }
 
 /// All descriptors but a few are taken, until it is dropped.
-struct Scarcity {
+pub(super) struct Scarcity {
     ballast: Vec<File>,
     before: Rlimit,
 }
 
 impl Scarcity {
-    fn of_descriptors_but(free: usize) -> io::Result<Self> {
+    pub(super) fn of_descriptors_but(free: usize) -> io::Result<Self> {
         let before = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: Some(100), maximum: before.maximum })?;
         let mut scarcity = Self { ballast: Vec::new(), before };
@@ -202,7 +202,7 @@ fn no_pidfds_for_a_time<R: Runtime>() -> io::Result<()> {
 }
 
 /// Runs `body` on a thread on which no further thread can be started.
-fn without_threads<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+pub(super) fn without_threads<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     let body = || {
         // The flags of clone3 lie in memory, where no filter looks.
         let thread = libc::CLONE_THREAD.unsigned_abs().into();

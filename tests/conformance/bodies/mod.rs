@@ -3,6 +3,7 @@
 mod commands;
 mod drops;
 mod endings;
+mod failures;
 mod forks;
 mod handles;
 mod limits;
@@ -11,8 +12,12 @@ mod quotas;
 mod recycled;
 mod runtimes;
 mod signals;
+mod stops;
+mod strangers;
 mod thefts;
+mod usage;
 mod waits;
+mod watched;
 
 use std::io;
 
@@ -49,6 +54,8 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         drops::all::<R>(),
         endings::all::<R>(),
         handles::all::<R>(),
+        strangers::all::<R>(),
+        usage::all::<R>(),
         recycled::all::<R>(),
         runtimes::all::<R>(),
         commands::all::<R>(),
@@ -56,8 +63,11 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         thefts::all::<R>(),
         limits::all::<R>(),
         quotas::all::<R>(),
+        failures::all::<R>(),
         signals::all::<R>(),
         forks::all::<R>(),
+        stops::all::<R>(),
+        watched::all::<R>(),
     ]
     .concat()
 }

@@ -196,7 +196,8 @@ impl<R: Reactor> Child<R> {
     ///
     /// All three go on together: neither pipe blocks the other, and the child is reaped as soon as
     /// it ends although a grandchild may still hold a pipe open. A pipe that is not there, or was
-    /// taken, gives nothing.
+    /// taken, gives nothing. What the child has used is told by
+    /// [`wait_with_output_within`](Self::wait_with_output_within), which needs no limits.
     ///
     /// # Errors
     ///

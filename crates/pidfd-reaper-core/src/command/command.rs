@@ -272,6 +272,9 @@ impl<R: Reactor> Command<R> {
     /// Starts the child now, its output and error piped; the future collects both and waits for its
     /// end.
     ///
+    /// The standard library's [`Output`] has no room for what the child has used:
+    /// [`output_with`](Self::output_with), without limits, tells that too.
+    ///
     /// # Errors
     ///
     /// [`Reactor::current`]'s where this is called outside a runtime: no child is started then.

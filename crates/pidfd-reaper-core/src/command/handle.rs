@@ -32,7 +32,7 @@ use crate::reap::readiness::Readiness;
 /// }
 /// ```
 pub struct ChildHandle<R: Reactor> {
-    process: Process,
+    pub(super) process: Process,
     reactor: PhantomData<fn() -> R>,
 }
 

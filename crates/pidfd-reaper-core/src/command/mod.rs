@@ -5,6 +5,7 @@ pub(crate) mod child;
 pub(crate) mod command;
 pub(crate) mod ending;
 pub(crate) mod handle;
+mod jobs;
 pub(crate) mod limits;
 mod output;
 pub(crate) mod pipe;

@@ -2,6 +2,7 @@
 
 pub(crate) mod edge;
 pub(crate) mod exit;
+mod left;
 pub(crate) mod pidfd;
 pub(crate) mod support;
 pub(crate) mod sys;

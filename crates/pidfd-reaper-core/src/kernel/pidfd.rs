@@ -3,13 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
-use std::task::Poll;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, pidfd_open};
 
-use super::exit::{Exit, StatusLost};
+use super::exit::Exit;
 use super::support::Support;
 use super::sys::{self, Target};
 use super::usage::ResourceUsage;
@@ -95,6 +94,14 @@ impl Pidfd {
         }
     }
 
+    /// Opens one on which a `waitid` without `NOHANG` blocks.
+    pub(crate) fn open_blocking(pid: Pid, support: &Support) -> Result<Self, Errno> {
+        if let Some(errno) = support.pidfd_open.refused() {
+            return Err(errno);
+        }
+        Ok(Self { fd: pidfd_open(pid, PidfdFlags::empty())?, pid: Some(pid) })
+    }
+
     /// Sends `signal` to the process.
     ///
     /// A process that has ended and was not reaped yet takes the signal without an effect.
@@ -114,8 +121,8 @@ impl Pidfd {
     ///
     /// # Errors
     ///
-    /// [`StatusLost`] if the process is no child of this one, or was reaped and the kernel does not
-    /// tell its status any more.
+    /// [`StatusLost`](crate::StatusLost) if the process is no child of this one, or was reaped and
+    /// the kernel does not tell its status any more.
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         Ok(self.try_exit()?.map(|exit| exit.status))
     }
@@ -152,7 +159,8 @@ impl Pidfd {
         }
         // Linux 5.3: by number, which is this process's own only as long as nobody reaped it. Both
         // that it has ended and that it was reaped, the pidfd can tell.
-        if options.contains(WaitIdOptions::NOHANG) && self.events()?.is_empty() {
+        let end_alone = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        if options.contains(end_alone) && self.events()?.is_empty() {
             return Ok(None);
         }
         if sys::pidfd_send_signal(self.fd(), None, false) == Err(Errno::SRCH) {
@@ -161,46 +169,14 @@ impl Pidfd {
         sys::waitid(Target::Pid(self.pid()?), options)
     }
 
-    /// What is left to be known of a process that `waitid` denies.
-    fn exit_of_stolen(&self) -> io::Result<Option<Exit>> {
-        // Taken before the question: a process that is gone by now has left its status behind.
-        let events = self.events()?;
-        match sys::pidfd_info(self.fd(), sys::PIDFD_INFO_EXIT) {
-            Ok(info) if info.mask & sys::PIDFD_INFO_EXIT != 0 => {
-                Ok(Some(Exit { status: status_from_raw(info.exit_code), usage: None }))
-            }
-            // It has ended, and whoever takes the status is not done with it. The hang-up will say
-            // so.
-            Ok(_) if events.contains(PollFlags::IN) && !events.contains(PollFlags::HUP) => Ok(None),
-            _ => Err(StatusLost::of(self.pid.map(super::number))),
-        }
-    }
-
-    /// Whether a process, of whomever, has ended; and its status, where that is told.
-    ///
-    /// It reaps nothing.
-    pub(crate) fn poll_end(&self) -> io::Result<Poll<Option<ExitStatus>>> {
-        let events = self.events()?;
-        if events.is_empty() {
-            return Ok(Poll::Pending);
-        }
-        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if let Ok(Some((status, _))) = self.waitid(peek, Support::here()) {
-            return Ok(Poll::Ready(Some(status)));
-        }
-        Ok(match sys::pidfd_info(self.fd(), sys::PIDFD_INFO_EXIT) {
-            Ok(info) if info.mask & sys::PIDFD_INFO_EXIT != 0 => {
-                Poll::Ready(Some(status_from_raw(info.exit_code)))
-            }
-            // Its parent has not reaped it. The hang-up will say when.
-            Ok(_) if !events.contains(PollFlags::HUP) => Poll::Pending,
-            _ => Poll::Ready(None),
-        })
+    /// The number that it was opened by, which may be another's by now.
+    pub(super) fn number(&self) -> Option<u32> {
+        self.pid.map(super::number)
     }
 
     /// `IN` once the process has ended, `HUP` beside it once it was reaped (Linux 6.9); never
     /// blocks.
-    fn events(&self) -> Result<PollFlags, Errno> {
+    pub(super) fn events(&self) -> Result<PollFlags, Errno> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
         Ok(fds[0].revents())
@@ -219,10 +195,6 @@ impl Pidfd {
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn status_from_raw(raw: i32) -> ExitStatus {
-    std::os::unix::process::ExitStatusExt::from_raw(raw)
 }
 
 impl AsFd for Pidfd {
@@ -247,6 +219,7 @@ impl From<Pidfd> for OwnedFd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::exit::StatusLost;
 
     #[test]
     fn trouble_of_one_process_is_not_remembered() {

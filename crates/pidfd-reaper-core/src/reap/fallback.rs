@@ -7,14 +7,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use event_listener::EventListener;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::latch::Latch;
-use crate::kernel::{self, sys};
+use super::thread;
+use crate::kernel;
 
 /// A thread that waits for the end of one child, and leaves the reaping to others.
 ///
@@ -37,19 +37,14 @@ impl Watch {
         let pid = kernel::pid(pid).ok_or(Errno::INVAL)?;
         let ended = Arc::new(Latch::new());
         let latch = Arc::clone(&ended);
-        thread::Builder::new()
-            .name(format!("wait-{pid}"))
-            .stack_size(crate::THREAD_STACK)
-            .spawn(move || {
-                sys::block_signals_in_this_thread();
-                // An error means that there is no such child: something else has reaped it, as its
-                // owner will see.
-                let _ = retry_on_intr(|| {
-                    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-                });
-                latch.set();
-            })
-            .map_err(|error| no_thread(&error, pid))?;
+        thread::start("wait", pid, "it has no pidfd, so that a thread waits for it", move || {
+            // An error means that there is no such child: something else has reaped it, as its
+            // owner will see.
+            let _ = retry_on_intr(|| {
+                waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+            });
+            latch.set();
+        })?;
         Ok(Self { pid, ended })
     }
 
@@ -70,14 +65,6 @@ impl Watch {
     pub(crate) fn on_end(&self, then: impl FnOnce() + Send + 'static) {
         self.ended.then_do(then);
     }
-}
-
-fn no_thread(error: &io::Error, pid: Pid) -> io::Error {
-    let message = format!(
-        "child {pid} has no pidfd, and no thread can be made to wait for it: {error} \
-         (RLIMIT_NPROC? the pids cgroup?); the child is untouched, wait again later"
-    );
-    io::Error::new(error.kind(), message)
 }
 
 impl fmt::Debug for Watch {

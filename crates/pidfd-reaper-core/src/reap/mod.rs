@@ -1,5 +1,6 @@
 //! The way of a child after its spawn: registered, readable, reaped; or dropped, an orphan, reaped.
 
+pub(crate) mod changes;
 pub(crate) mod deadline;
 pub(crate) mod fallback;
 pub(crate) mod latch;
@@ -14,6 +15,8 @@ pub(crate) mod readiness;
 pub(crate) mod reaper;
 pub(crate) mod registered;
 pub(crate) mod signal;
+mod stops;
 pub(crate) mod stranger;
+mod thread;
 pub(crate) mod timer;
 pub(crate) mod wait;

@@ -4,11 +4,12 @@ use std::fmt;
 use std::io;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitIdOptions};
 
+use super::changes::News;
 use super::fallback::Watch;
 use super::wait::Wait;
 use crate::kernel;
@@ -51,6 +52,8 @@ pub(crate) struct Record {
     pid: Pid,
     /// Whether the rest of the child's group is killed before the child is reaped.
     pub(crate) sweep: AtomicBool,
+    /// Where its stops are told, once that was asked for.
+    pub(crate) news: OnceLock<Arc<News>>,
     state: Mutex<State>,
 }
 
@@ -95,7 +98,12 @@ impl Process {
     }
 
     fn with(pid: Pid, state: State) -> Self {
-        Self(Arc::new(Record { pid, sweep: AtomicBool::new(false), state: Mutex::new(state) }))
+        Self(Arc::new(Record {
+            pid,
+            sweep: AtomicBool::new(false),
+            news: OnceLock::new(),
+            state: Mutex::new(state),
+        }))
     }
 
     /// The process's number. Once the child was reaped it may be another's.
@@ -143,6 +151,9 @@ impl Process {
         drop(state);
         // Closes the pidfd, outside the lock.
         drop(running);
+        if let Some(news) = self.0.news.get() {
+            news.end();
+        }
         self.try_exit()
     }
 

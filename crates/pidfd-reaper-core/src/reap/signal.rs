@@ -5,6 +5,7 @@
 //! library reaps only under the lock that is held meanwhile.
 
 use std::io;
+use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
@@ -125,13 +126,22 @@ impl Process {
 
     /// Whether the child has ended, asked without reaping it.
     fn has_ended(&self, way: &Way) -> Result<bool, Errno> {
-        const PEEK: WaitIdOptions =
-            WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
-        let end = match way {
-            Way::Pidfd(pidfd) => pidfd.waitid(PEEK, Support::here()),
-            Way::Number(_) => sys::waitid(Target::Pid(self.pid()), PEEK),
+        const PEEK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOWAIT);
+        self.waitid(way, PEEK).map(|end| end.is_some())
+    }
+
+    /// What `options` ask for, without blocking, while the child is unreaped.
+    pub(super) fn waitid(
+        &self,
+        way: &Way,
+        options: WaitIdOptions,
+    ) -> Result<Option<ExitStatus>, Errno> {
+        let options = options | WaitIdOptions::NOHANG;
+        let answer = match way {
+            Way::Pidfd(pidfd) => pidfd.waitid(options, Support::here()),
+            Way::Number(_) => sys::waitid(Target::Pid(self.pid()), options),
         };
-        end.map(|end| end.is_some())
+        Ok(answer?.map(|(status, _)| status))
     }
 
     fn while_unreaped(&self, send: impl FnOnce(&Way) -> Result<(), Errno>) -> io::Result<()> {
