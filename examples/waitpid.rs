@@ -1,8 +1,8 @@
 //! waitpid(1): waits until processes have ended, which need not be its children. On Tokio,
 //! current-thread.
 //!
-//! It shows how strangers are awaited by a pidfd, and what is known of their end. From Linux 6.15 on
-//! a process has ended when its parent has reaped it, since it tells its status then.
+//! It shows how strangers are awaited by a pidfd, and what is known of their end. From Linux 6.15
+//! on a process has ended when its parent has reaped it, since it tells its status then.
 //!
 //! ```text
 //! cargo run --example waitpid                            # a demonstration

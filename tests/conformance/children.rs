@@ -176,8 +176,8 @@ pub(crate) fn play(role: &str) -> ! {
             wait_for_end_of_input();
             process::exit(0)
         }
-        // Sends a pidfd of its child over standard input, waits for that child's end by SIGTERM, and
-        // reaps it.
+        // Sends a pidfd of its child over standard input, and reaps that child, which is to end by
+        // SIGTERM.
         ["sender"] => {
             let mut child = StdCommand::new("sleep").arg("600").stdin(Stdio::null()).spawn();
             let child = child.as_mut().expect("sleep can be started");

@@ -21,7 +21,7 @@ impl<R: Reactor> Child<R> {
     ///     let mut changes = child.state_changes()?;
     ///     while let Some(change) = changes.next().await {
     ///         match change {
-    ///             StateChange::Stopped(signal) => println!("stopped by signal {}", signal.as_raw()),
+    ///             StateChange::Stopped(signal) => println!("stopped: {}", signal.as_raw()),
     ///             StateChange::Continued => println!("it goes on"),
     ///             _ => {}
     ///         }
@@ -45,8 +45,8 @@ impl<R: Reactor> Child<R> {
     /// - What another part of the program takes by a `waitpid` with `WUNTRACED` or `WCONTINUED` is
     ///   its own; and what the thread has taken, is not told there.
     /// - Without a pidfd, or `waitid(P_PIDFD)` (Linux 5.4), or a descriptor to be had, the thread
-    ///   waits by number. What it sees is taken through the child's own pidfd all the same, if there
-    ///   is one. If not, and something else reaps the child, and its number comes round to another
+    ///   waits by number. What it sees is taken through the child's own pidfd all the same, if it
+    ///   has one. If not, and something else reaps the child, and its number comes round to another
     ///   child of this very process in that instant, the other's changes are told as this one's.
     /// - If this process itself traces the child, the tracer's stops are told and taken as well.
     ///
