@@ -21,9 +21,11 @@ use crate::kernel;
 /// It goes when the child ends. Clones share the thread. See `WNOWAIT` in
 /// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html).
 #[derive(Clone)]
-pub struct Watch {
+pub struct Watch(Arc<Watched>);
+
+struct Watched {
     pid: Pid,
-    ended: Arc<Latch>,
+    ended: Latch,
 }
 
 impl Watch {
@@ -35,42 +37,42 @@ impl Watch {
     /// later. `EINVAL` if `pid` is no number of a process.
     pub fn start(pid: u32) -> io::Result<Self> {
         let pid = kernel::pid(pid).ok_or(Errno::INVAL)?;
-        let ended = Arc::new(Latch::new());
-        let latch = Arc::clone(&ended);
+        let watched = Arc::new(Watched { pid, ended: Latch::new() });
+        let told = Arc::clone(&watched);
         thread::start("wait", pid, "it has no pidfd, so that a thread waits for it", move || {
             // An error means that there is no such child: something else has reaped it, as its
             // owner will see.
             let _ = retry_on_intr(|| {
                 waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
             });
-            latch.set();
+            told.ended.set();
         })?;
-        Ok(Self { pid, ended })
+        Ok(Self(watched))
     }
 
     /// Whether the child has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.ended.is_set()
+        self.0.ended.is_set()
     }
 
     /// Resolves when the child ends. Ask [`has_ended`](Self::has_ended) after making it: an end
     /// before is not told.
     #[must_use]
     pub fn listen(&self) -> EventListener {
-        self.ended.listen()
+        self.0.ended.listen()
     }
 
     /// Runs `then` on the thread when the child has ended; here and now if it has already.
     pub(crate) fn on_end(&self, then: impl FnOnce() + Send + 'static) {
-        self.ended.then_do(then);
+        self.0.ended.then_do(then);
     }
 }
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
-            .field("pid", &self.pid)
+            .field("pid", &self.0.pid)
             .field("ended", &self.has_ended())
             .finish_non_exhaustive()
     }

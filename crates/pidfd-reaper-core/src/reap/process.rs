@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitIdOptions};
@@ -52,14 +52,14 @@ pub(crate) struct Record {
     pid: Pid,
     /// Whether the rest of the child's group is killed before the child is reaped.
     pub(crate) sweep: AtomicBool,
-    /// Where its stops are told, once that was asked for.
-    pub(crate) news: OnceLock<Arc<News>>,
     state: Mutex<State>,
 }
 
 pub(crate) enum State {
     Running {
         way: Way,
+        /// Where its stops are told, once that was asked for.
+        news: Option<Arc<News>>,
     },
     /// Boxed: most of a record's life is spent without it.
     Ended(Box<Exit>),
@@ -94,16 +94,11 @@ impl Process {
             }
         };
         trace::spawned(kernel::number(pid));
-        Self::with(pid, State::Running { way })
+        Self::with(pid, State::Running { way, news: None })
     }
 
     fn with(pid: Pid, state: State) -> Self {
-        Self(Arc::new(Record {
-            pid,
-            sweep: AtomicBool::new(false),
-            news: OnceLock::new(),
-            state: Mutex::new(state),
-        }))
+        Self(Arc::new(Record { pid, sweep: AtomicBool::new(false), state: Mutex::new(state) }))
     }
 
     /// The process's number. Once the child was reaped it may be another's.
@@ -123,7 +118,7 @@ impl Process {
         let way = match &*state {
             State::Ended(exit) => return Ok(Some(**exit)),
             State::Lost => return Err(self.lost()),
-            State::Running { way } => way,
+            State::Running { way, .. } => way,
         };
         if !self.sweep_before_reaping(way) {
             return Ok(None);
@@ -147,13 +142,13 @@ impl Process {
             }
             Err(error) => return Err(error),
         };
-        let running = std::mem::replace(&mut *state, end);
+        let before = std::mem::replace(&mut *state, end);
         drop(state);
-        // Closes the pidfd, outside the lock.
-        drop(running);
-        if let Some(news) = self.0.news.get() {
+        if let State::Running { news: Some(news), .. } = &before {
             news.end();
         }
+        // Closes the pidfd, outside the lock.
+        drop(before);
         self.try_exit()
     }
 
@@ -183,7 +178,7 @@ impl Process {
 
     /// Whether the child is unreaped, as far as the record knows, and has a pidfd.
     pub(crate) fn has_pidfd(&self) -> bool {
-        matches!(*self.state(), State::Running { way: Way::Pidfd(_) })
+        matches!(*self.state(), State::Running { way: Way::Pidfd(_), .. })
     }
 
     fn lost(&self) -> io::Error {
@@ -211,8 +206,8 @@ impl Wait for Process {
     /// The child's own pidfd, shared.
     fn pidfd(&self) -> io::Result<Arc<Pidfd>> {
         match &*self.state() {
-            State::Running { way: Way::Pidfd(pidfd) } => Ok(Arc::clone(pidfd)),
-            State::Running { way: Way::Number(_) } => Err(Errno::OPNOTSUPP.into()),
+            State::Running { way: Way::Pidfd(pidfd), .. } => Ok(Arc::clone(pidfd)),
+            State::Running { way: Way::Number(_), .. } => Err(Errno::OPNOTSUPP.into()),
             State::Ended(_) | State::Lost => Err(Errno::SRCH.into()),
         }
     }
@@ -220,13 +215,13 @@ impl Wait for Process {
     /// The child's own thread, shared by all who wait for it.
     fn watch(&self) -> io::Result<Watch> {
         match &mut *self.state() {
-            State::Running { way: Way::Number(watch @ None) } => {
+            State::Running { way: Way::Number(watch @ None), .. } => {
                 let started = Watch::start(self.id())?;
                 Ok(watch.insert(started).clone())
             }
-            State::Running { way: Way::Number(Some(watch)) } => Ok(watch.clone()),
+            State::Running { way: Way::Number(Some(watch)), .. } => Ok(watch.clone()),
             // Its pidfd could not be registered.
-            State::Running { way: Way::Pidfd(_) } => Watch::start(self.id()),
+            State::Running { way: Way::Pidfd(_), .. } => Watch::start(self.id()),
             State::Ended(_) | State::Lost => Err(Errno::SRCH.into()),
         }
     }
@@ -259,8 +254,8 @@ impl fmt::Debug for Process {
         let mut f = f.debug_struct("Process");
         f.field("pid", &self.0.pid);
         match &*self.state() {
-            State::Running { way: Way::Pidfd(pidfd) } => f.field("pidfd", pidfd),
-            State::Running { way: Way::Number(watch) } => f.field("watch", watch),
+            State::Running { way: Way::Pidfd(pidfd), .. } => f.field("pidfd", pidfd),
+            State::Running { way: Way::Number(watch), .. } => f.field("watch", watch),
             State::Ended(exit) => f.field("exit", exit),
             State::Lost => f.field("exit", &"lost"),
         };

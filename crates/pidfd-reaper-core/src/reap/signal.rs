@@ -146,7 +146,7 @@ impl Process {
 
     fn while_unreaped(&self, send: impl FnOnce(&Way) -> Result<(), Errno>) -> io::Result<()> {
         match &*self.state() {
-            State::Running { way } => send(way),
+            State::Running { way, .. } => send(way),
             State::Ended(_) | State::Lost => Err(Errno::SRCH),
         }
         .map_err(|errno| if errno == Errno::SRCH { self.gone() } else { errno.into() })

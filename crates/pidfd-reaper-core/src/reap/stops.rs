@@ -31,9 +31,11 @@ impl Process {
     /// `EAGAIN` or `ENOMEM` if no thread can be made (`RLIMIT_NPROC`, the pids cgroup): nothing is
     /// lost by that, try again later.
     pub fn state_changes(&self) -> io::Result<StateChanges> {
-        let state = self.state();
-        let State::Running { way } = &*state else { return Ok(StateChanges::ended()) };
-        if let Some(news) = self.0.news.get() {
+        let mut state = self.state();
+        let State::Running { way, news: told } = &mut *state else {
+            return Ok(StateChanges::ended());
+        };
+        if let Some(news) = told {
             return Ok(StateChanges::of(Arc::clone(news)));
         }
         let own = match way {
@@ -58,8 +60,8 @@ impl Process {
         if let Ok(Some(stop @ StateChange::Stopped(_))) = self.take_change(way) {
             news.tell(stop);
         }
-        let news = self.0.news.get_or_init(|| news);
-        Ok(StateChanges::of(Arc::clone(news)))
+        *told = Some(Arc::clone(&news));
+        Ok(StateChanges::of(news))
     }
 
     /// What the thread does, until the child ends or is not to be waited for any more.
@@ -74,7 +76,7 @@ impl Process {
                 return;
             }
             let taken = match &*self.state() {
-                State::Running { way } => self.take_change(way),
+                State::Running { way, .. } => self.take_change(way),
                 // What was seen by number is another child's.
                 State::Ended(_) | State::Lost => return,
             };
