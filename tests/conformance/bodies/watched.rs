@@ -13,6 +13,7 @@ use super::{Body, Place, bodies};
 use crate::children::{many, until, until_no_orphans, until_state};
 use crate::leaks::Snapshot;
 use crate::runtimes::Runtime;
+use crate::sys::in_a_fork;
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
     bodies![R:
@@ -23,6 +24,7 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         streams_dropped_before_the_end,
         of_a_child_that_has_ended,
         of_a_stolen_child,
+        of_the_parent_in_a_forked_process,
         no_thread_for_the_stops.needs_filters(),
         no_descriptor_for_the_stops.only(Place::WithPidfd),
     ]
@@ -166,6 +168,24 @@ fn of_a_stolen_child<R: Runtime>() -> io::Result<()> {
         assert_eq!(child.state_changes()?.next().await, None);
         super::thefts::check(child.wait().await, 7)
     })
+}
+
+/// There is neither the thread nor the child there: the streams end, and the parent's go on.
+fn of_the_parent_in_a_forked_process<R: Runtime>() -> io::Result<()> {
+    let (child, hold) = stoppable::<R>(7)?;
+    let mut changes = child.state_changes()?;
+    in_a_fork(|| {
+        assert_eq!(block_on_nothing(changes.next()), None);
+        let mut new = child.state_changes().expect("it needs no thread there");
+        assert_eq!(block_on_nothing(new.next()), None);
+    });
+    child.signal(Signal::STOP)?;
+    assert_eq!(block_on_nothing(changes.next()), Some(Stopped(Signal::STOP)));
+    child.signal(Signal::CONT)?;
+    assert_eq!(block_on_nothing(changes.next()), Some(Continued));
+    drop(hold);
+    assert_eq!(R::new().block_on(child.handle().wait())?.code(), Some(7));
+    Ok(())
 }
 
 fn no_thread_for_the_stops<R: Runtime>() -> io::Result<()> {
