@@ -105,6 +105,13 @@ pub(crate) fn seize(pid: u32) -> io::Result<()> {
     if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Lets go of `pid`, which this thread traces and which is stopped; it goes on.
+pub(crate) fn let_go(pid: u32) -> io::Result<()> {
+    // SAFETY: the request reads no memory.
+    let answer = unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
+    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Ends this thread only, also if it is the first one of its process.
 pub(crate) fn exit_thread() -> ! {
     // SAFETY: nothing of this thread is used by another: it owns nothing, and is not joined.

@@ -18,6 +18,7 @@ use crate::children::{
 };
 use crate::leaks::Snapshot;
 use crate::runtimes::Runtime;
+use crate::sys;
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
     bodies![R:
@@ -30,6 +31,7 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         stopped_and_continued,
         leader_thread_exits_first,
         traced,
+        traced_by_this_process,
         two_waiters,
         waiters_on_tasks,
         on_the_reactor.only(WithPidfd),
@@ -170,6 +172,23 @@ fn stopped_and_continued<R: Runtime>() -> io::Result<()> {
     })?;
     assert_eq!(status.code(), Some(7));
     assert!(spent < LITTLE, "the wait took {spent:?} of the processor");
+    Ok(())
+}
+
+/// The kernel tells the tracer of a stop where it was asked for an end.
+fn traced_by_this_process<R: Runtime>() -> io::Result<()> {
+    let (child, hold) = held(7)?;
+    let pid = child.id();
+    let mut reaper = reaper::<R, Process>(child);
+    let runtime = R::new();
+    sys::seize(pid)?;
+    reaper.signal(Signal::STOP)?;
+    until_state(pid, 't');
+    assert!(runtime.block_on(poll_once(&mut reaper)).is_none());
+    assert!(reaper.try_wait()?.is_none());
+    sys::let_go(pid)?;
+    drop(hold);
+    assert_eq!(runtime.block_on(reaper)?.code(), Some(7));
     Ok(())
 }
 

@@ -62,6 +62,9 @@ mod sealed {
     impl Sealed for super::Stderr {}
 }
 
+/// As much as a `Vec` is given that has no room.
+const ROOM: usize = 32;
+
 /// The parent's end of a child's pipe, read and written on the reactor `R`.
 ///
 /// It is made non-blocking and registered by the first read or write that has to wait. So it can be
@@ -134,7 +137,8 @@ impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
         self.poll_io(cx, |fd| Ok(readv(fd, bufs)?))
     }
 
-    /// Appends to `buf` what it has room for, without writing to that room first.
+    /// Appends to `buf` what it has room for, without writing to that room first; makes some room
+    /// if there is none.
     ///
     /// # Errors
     ///
@@ -144,6 +148,9 @@ impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
         cx: &mut Context<'_>,
         buf: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
+        if buf.capacity() == buf.len() {
+            buf.reserve(ROOM);
+        }
         self.poll_io(cx, |fd| Ok(read(fd, spare_capacity(buf))?))
     }
 }

@@ -32,7 +32,7 @@ pub(crate) enum Target<'fd> {
 
 /// `waitid` with its fifth argument, which the C libraries hide: the usage comes with the status.
 ///
-/// `None` means that nothing of what `options` ask for has happened (only with `NOHANG`).
+/// `None` means that nothing of what `options` ask for has happened.
 /// See [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html).
 pub(crate) fn waitid(
     target: Target<'_>,
@@ -69,6 +69,10 @@ pub(crate) fn waitid(
     let status = match info.si_code {
         libc::CLD_EXITED => (value & 0xff) << 8,
         libc::CLD_DUMPED => value | 0x80,
+        // Of a child that this very process traces, stops are told unasked.
+        libc::CLD_STOPPED | libc::CLD_TRAPPED if !options.contains(WaitIdOptions::STOPPED) => {
+            return Ok(None);
+        }
         libc::CLD_STOPPED | libc::CLD_TRAPPED => (value << 8) | 0x7f,
         libc::CLD_CONTINUED => 0xffff,
         _ => value,
