@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use super::Place::WithPidfd;
 use super::{Body, bodies};
-use crate::children::{Flock, in_another_process, until, until_no_orphans};
+use crate::children::{Flock, until, until_no_orphans};
 use crate::leaks::{Snapshot, has_children};
 use crate::runtimes::{CommandOn, Runtime};
 use crate::sys;
@@ -22,7 +22,8 @@ use crate::sys;
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
     bodies![R:
         no_processes_in_the_cgroup.if_shown(Cgroup::can_be_made),
-        no_epoll_watches.only(WithPidfd).if_shown(Watches::can_be_exhausted),
+        no_epoll_watches.only(WithPidfd).before(become_another_user)
+            .if_shown(Watches::can_be_exhausted),
     ]
 }
 
@@ -105,8 +106,8 @@ fn no_processes_in_the_cgroup<R: Runtime>() -> io::Result<()> {
 
 /// All that this user may watch in epolls is watched, until it is dropped.
 struct Watches {
-    _epolls: Vec<EdgeEpoll>,
-    _watched: Vec<OwnedFd>,
+    epolls: Vec<EdgeEpoll>,
+    watched: Vec<OwnedFd>,
 }
 
 impl Watches {
@@ -134,38 +135,49 @@ impl Watches {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { _epolls: epolls, _watched: watched })
+        Ok(Self { epolls, watched })
+    }
+
+    /// Gives them back: a child just started holds copies, until its exec comes to close them.
+    fn give_back(self) -> io::Result<()> {
+        drop(self.epolls);
+        let epoll = EdgeEpoll::new()?;
+        let can_watch = || epoll.add(self.watched[0].as_fd(), 0).is_ok();
+        until(|| "there are no watches again".into(), can_watch);
+        Ok(())
     }
 }
 
-fn no_epoll_watches<R: Runtime>() -> io::Result<()> {
-    // As another user, which cannot be undone.
-    in_another_process(|| no_epoll_watches_for_this_user::<R>().expect("all of it works"))
+/// Before any epoll is made: it belongs to the user who makes it.
+fn become_another_user() {
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).expect("it is allowed");
+    sys::become_user(60_000 + process::id() % 5_000);
 }
 
-fn no_epoll_watches_for_this_user<R: Runtime>() -> io::Result<()> {
-    let files = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
-    sys::become_user(60_000 + process::id() % 5_000);
-    let runtime = R::new();
+fn no_epoll_watches<R: Runtime>() -> io::Result<()> {
     let flock = Flock::new()?;
     let mut command = CommandOn::<R>::from(flock.command()?);
-    let (mut awaited, abandoned, killed) =
-        (command.spawn()?, command.spawn()?, command.kill_on_drop(true).spawn()?);
+    // All of it in one: a runtime may need watches to begin.
+    R::new().block_on(async {
+        let (mut awaited, abandoned, killed) =
+            (command.spawn()?, command.spawn()?, command.kill_on_drop(true).spawn()?);
 
-    let watches = Watches::exhaust()?;
-    assert!(runtime.block_on(poll_once(awaited.wait())).is_none());
-    drop((abandoned, killed));
-    assert!(runtime.block_on(CommandOn::<R>::new("true").status())?.success());
-    // Its pipes cannot be waited for, as is told; the child goes the way of one dropped.
-    let error = runtime.block_on(async { command.output().await }).expect_err("no pipe is watched");
-    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+        let watches = Watches::exhaust()?;
+        assert!(poll_once(awaited.wait()).await.is_none());
+        drop((abandoned, killed));
+        assert!(CommandOn::<R>::new("true").status().await?.success());
+        // Its pipes cannot be waited for, as is told; the child goes the way of one dropped.
+        let error = command.output().await.expect_err("no pipe can be watched");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
 
-    drop(watches);
-    let output = runtime.block_on(async { CommandOn::<R>::new("echo").arg("7").output().await })?;
-    assert_eq!(output.stdout, b"7\n");
-    drop((command, flock));
-    assert!(runtime.block_on(awaited.wait())?.success());
+        watches.give_back()?;
+        let output = CommandOn::<R>::new("echo").arg("7").output().await?;
+        assert_eq!(output.stdout, b"7\n");
+        drop((command, flock));
+        assert!(awaited.wait().await?.success());
+        io::Result::Ok(())
+    })?;
     until_no_orphans();
     assert!(!has_children());
     Ok(())

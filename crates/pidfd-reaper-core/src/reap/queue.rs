@@ -202,7 +202,8 @@ impl<E: Edges> Queue<E> {
     fn run(&'static self, edges: &E) {
         sys::block_signals_in_this_thread();
         let mut keys = Vec::new();
-        let mut linger = false;
+        // The orphan that it was started for may be nowhere to be seen: no room in the epoll.
+        let mut linger = true;
         loop {
             edges.wait(&mut keys, linger);
             self.reap_ended(&keys);
