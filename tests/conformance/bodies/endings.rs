@@ -48,6 +48,8 @@ fn ready<R: Runtime>(
     let mut line = [0; 6];
     said.read_exact(&mut line)?;
     assert_eq!(&line, b"ready\n");
+    // A signal that comes before the read blocks would have its trap run only after it.
+    until_it_runs(child.id().expect("it waits for its input"), "sh");
     Ok((child, said))
 }
 
