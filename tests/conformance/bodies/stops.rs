@@ -2,11 +2,15 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::process::{Command as StdCommand, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use futures_lite::future::{block_on as block_on_nothing, poll_once};
 use pidfd_reaper::StateChange::{Continued, Stopped};
 use pidfd_reaper::{Signal, StateChanges};
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{Body, bodies};
 use crate::children::{Hold, sh, state_of, until, until_no_orphans, until_state};
@@ -24,6 +28,34 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         polled_without_a_runtime,
         stops_under_any_disposition,
     ]
+    .into_iter()
+    .map(|body| body.if_shown(kernel_tells_of_stops))
+    .collect()
+}
+
+/// Whether a `waitid` that blocks learns of a stop, as on Linux. On gVisor it does not.
+pub(super) fn kernel_tells_of_stops() -> bool {
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    *TELLS.get_or_init(|| {
+        let mut child = StdCommand::new("sleep").arg("600").spawn().expect("it is there");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("it is a number"));
+        let target = WaitId::Pid(pid.expect("it is not zero"));
+        let look = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        let (says, said) = mpsc::channel();
+        let waits = thread::spawn(move || {
+            let _ = says.send(None);
+            let seen = waitid(target, look).ok().flatten();
+            let _ = says.send(seen.map(|status| status.stopped()));
+        });
+        let _ = said.recv();
+        kill_process(pid.expect("it is not zero"), Signal::STOP).expect("it is our child");
+        // Where it is told at all, it is told at once.
+        let told = said.recv_timeout(Duration::from_secs(10)) == Ok(Some(true));
+        child.kill().expect("it is our child");
+        waits.join().expect("it does not panic");
+        child.wait().expect("it is our child");
+        told
+    })
 }
 
 /// A child that exits with `code` once its [`Hold`] is dropped, and can be stopped by a terminal's

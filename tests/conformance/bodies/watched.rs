@@ -8,7 +8,7 @@ use pidfd_reaper::StateChange::{Continued, Stopped};
 use pidfd_reaper::{Exit, Signal, orphans};
 
 use super::limits::{Scarcity, without_threads};
-use super::stops::{none_yet, stoppable};
+use super::stops::{kernel_tells_of_stops, none_yet, stoppable};
 use super::{Body, Place, bodies};
 use crate::children::{many, until, until_no_orphans, until_state};
 use crate::leaks::Snapshot;
@@ -28,6 +28,9 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         no_thread_for_the_stops.needs_filters(),
         no_descriptor_for_the_stops.only(Place::WithPidfd),
     ]
+    .into_iter()
+    .map(|body| body.if_shown(kernel_tells_of_stops))
+    .collect()
 }
 
 fn stopped_while_awaited<R: Runtime>() -> io::Result<()> {

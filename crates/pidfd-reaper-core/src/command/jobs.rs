@@ -48,6 +48,7 @@ impl<R: Reactor> Child<R> {
     ///   waits by number. What it sees is taken through the child's own pidfd all the same, if it
     ///   has one. If not, and something else reaps the child, and its number comes round to another
     ///   child of this very process in that instant, the other's changes are told as this one's.
+    /// - gVisor tells a `waitid` that blocks of no stop: there the stream gives nothing but the end.
     /// - If this process itself traces the child, the tracer's stops are told and taken as well.
     ///
     /// # Errors
