@@ -16,6 +16,8 @@
 
 mod bodies;
 mod children;
+#[path = "../shared/helper.rs"]
+mod helper;
 mod leaks;
 mod profiles;
 mod runtimes;

@@ -56,8 +56,8 @@ impl Profile {
 
     /// Whether the calling thread finds what the profile says.
     pub(crate) fn is_entered(self) -> bool {
-        let open = |flags| pidfd_open(getpid(), flags).is_ok();
-        let [plain, with_flags] = [PidfdFlags::empty(), PidfdFlags::NONBLOCK].map(open);
+        let plain = pidfds_are_here();
+        let with_flags = pidfd_open(getpid(), PidfdFlags::NONBLOCK).is_ok();
         match self {
             Self::Native => true,
             Self::NoPidfdEnosys | Self::NoPidfdEperm => !plain,
@@ -94,6 +94,11 @@ impl Profile {
             }
         }
     }
+}
+
+/// Whether the calling thread finds pidfds at all; perhaps not with flags.
+pub(crate) fn pidfds_are_here() -> bool {
+    pidfd_open(getpid(), PidfdFlags::empty()).is_ok()
 }
 
 /// Whether the calling thread has filters on it: each makes all system calls a little slower.
@@ -146,10 +151,7 @@ impl Facts {
     pub(crate) fn ask() -> Self {
         // On a thread of its own, since a filter stays.
         let filters = thread::spawn(|| Profile::NoPidfdEnosys.enter().is_ok());
-        Self {
-            pidfds: pidfd_open(getpid(), PidfdFlags::empty()).is_ok(),
-            filters: filters.join().is_ok_and(|works| works),
-        }
+        Self { pidfds: pidfds_are_here(), filters: filters.join().is_ok_and(|works| works) }
     }
 
     pub(crate) fn can_show(&self, profile: Profile, body: &Body) -> bool {

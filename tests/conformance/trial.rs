@@ -5,17 +5,16 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::bodies::{self, Body};
+use crate::helper::end_of;
 use crate::leaks::Snapshot;
 use crate::profiles::{Facts, Profile};
 use crate::runtimes::{AsyncStd, Own, Runtime, Smol, TokioCurrent, TokioMulti};
@@ -102,19 +101,4 @@ fn run_helper(name: &str, limit: Duration) -> Result<(), Failed> {
     said.rewind()?;
     said.read_to_end(&mut text)?;
     Err(format!("the helper: {end}\n{}", String::from_utf8_lossy(&text)).into())
-}
-
-/// `None` if the helper had to be killed.
-fn end_of(helper: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        if let Some(status) = helper.try_wait()? {
-            return Ok(Some(status));
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    let group = i32::try_from(helper.id()).ok().and_then(Pid::from_raw);
-    kill_process_group(group.expect("it is a number"), Signal::KILL)?;
-    helper.wait()?;
-    Ok(None)
 }

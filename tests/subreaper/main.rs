@@ -12,6 +12,8 @@
 mod cases;
 #[path = "../../examples/init/command.rs"]
 mod command;
+#[path = "../shared/helper.rs"]
+mod helper;
 mod inits;
 mod places;
 mod processes;

@@ -5,16 +5,16 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cases::{self, Case, End};
+use crate::helper::end_of;
 use crate::inits::Init;
 use crate::places::Place;
 
@@ -81,24 +81,10 @@ fn run(
         .stderr(said.try_clone()?)
         .process_group(0)
         .spawn()?;
-    let status = end_of(&mut child)?;
+    let status = end_of(&mut child, LIMIT)?;
     // Opened again, since those who write go on at the offset of this one.
     let read = move || fs::read_to_string(format!("/proc/self/fd/{}", said.as_raw_fd()));
     Ok((status, read))
-}
-
-fn end_of(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + LIMIT;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    kill_process_group(group.expect("it is a number"), Signal::KILL)?;
-    child.wait()?;
-    Ok(None)
 }
 
 /// This program, under a name that everyone can follow who inherits its descriptor: its folder may

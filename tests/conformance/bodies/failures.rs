@@ -13,6 +13,7 @@ use pidfd_reaper::{
 };
 
 use super::Place::WithPidfd;
+use super::strangers::await_as_a_stranger;
 use super::{Body, bodies};
 use crate::children::{Flock, Kind, held, sh, until_no_orphans};
 use crate::leaks::Snapshot;
@@ -203,11 +204,7 @@ fn source_of_a_stranger_fails<R: Runtime>() -> io::Result<()> {
             fail(0);
         }
         // It may be called again.
-        let mut wait = std::pin::pin!(exited::<Failing<R::Reactor>>(&pidfd));
-        assert!(poll_once(&mut wait).await.is_none());
-        drop(hold);
-        assert_eq!(wait.await?.and_then(|status| status.code()), Some(7));
-        io::Result::Ok(())
+        await_as_a_stranger::<Failing<R::Reactor>>(&pidfd, hold).await
     })?;
     assert_eq!(child.wait()?.code(), Some(7));
     Ok(())

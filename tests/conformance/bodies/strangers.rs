@@ -8,12 +8,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use futures_lite::future::poll_once;
-use pidfd_reaper::{KernelSupport, Pidfd, Signal, exited};
+use pidfd_reaper::{KernelSupport, Pidfd, Reactor, Signal, exited};
 use rustix::cmsg_space;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::{Body, Place, bodies};
-use crate::children::{held, myself, sh};
+use crate::children::{Hold, held, myself, sh};
 use crate::runtimes::Runtime;
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
@@ -79,16 +79,19 @@ fn stranger_awaited<R: Runtime>() -> io::Result<()> {
     Ok(())
 }
 
+/// Of a child that exits with 7 when it is let go.
+pub(super) async fn await_as_a_stranger<R: Reactor>(pidfd: &Pidfd, hold: Hold) -> io::Result<()> {
+    let mut wait = std::pin::pin!(exited::<R>(pidfd));
+    assert!(poll_once(&mut wait).await.is_none());
+    drop(hold);
+    assert_eq!(wait.await?.and_then(|status| status.code()), Some(7));
+    Ok(())
+}
+
 fn child_awaited_as_a_stranger<R: Runtime>() -> io::Result<()> {
     let (mut child, hold) = held(7)?;
     let pidfd = Pidfd::open(child.id())?;
-    R::new().block_on(async {
-        let mut wait = std::pin::pin!(exited::<R::Reactor>(&pidfd));
-        assert!(poll_once(&mut wait).await.is_none());
-        drop(hold);
-        assert_eq!(wait.await?.and_then(|status| status.code()), Some(7));
-        io::Result::Ok(())
-    })?;
+    R::new().block_on(await_as_a_stranger::<R::Reactor>(&pidfd, hold))?;
     // It was not reaped.
     assert_eq!(child.wait()?.code(), Some(7));
     Ok(())

@@ -9,7 +9,6 @@ use std::thread;
 
 use futures_lite::future::{poll_once, zip};
 use pidfd_reaper::{Kill, Process, Reaper, Signal};
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::Place::{WithPidfd, WithoutPidfd};
 use super::{Body, bodies};
@@ -18,6 +17,7 @@ use crate::children::{
     until_state,
 };
 use crate::leaks::Snapshot;
+use crate::profiles::pidfds_are_here;
 use crate::runtimes::Runtime;
 use crate::sys;
 
@@ -32,7 +32,8 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         stopped_and_continued,
         leader_thread_exits_first,
         traced,
-        traced_by_this_process.if_shown(kernel_has_pidfds),
+        // It is Linux then. gVisor tells a tracer of a stop as if it were the end.
+        traced_by_this_process.if_shown(pidfds_are_here),
         two_waiters,
         waiters_on_tasks,
         on_the_reactor.only(WithPidfd),
@@ -174,11 +175,6 @@ fn stopped_and_continued<R: Runtime>() -> io::Result<()> {
     assert_eq!(status.code(), Some(7));
     assert!(spent < LITTLE, "the wait took {spent:?} of the processor");
     Ok(())
-}
-
-/// It is Linux then. gVisor tells a tracer of a stop as if it were the end.
-fn kernel_has_pidfds() -> bool {
-    pidfd_open(getpid(), PidfdFlags::empty()).is_ok()
 }
 
 /// The kernel tells the tracer of a stop where it was asked for an end.
