@@ -32,9 +32,41 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     percentile(values, 50)
 }
 
+/// Between what two of `values` the median of all that could be measured lies, with 95 % certainty;
+/// `None` if they are too few to tell.
+///
+/// It supposes nothing of how they are spread: each lies above that median or below, as a coin does.
+pub(crate) fn interval(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let throws = values.len() as f64;
+    // That so few lie below, for 0, 1, 2 and so on.
+    let mut likely = 0.5_f64.powf(throws);
+    let mut sum = likely;
+    let mut outside: usize = 0;
+    while sum <= 0.025 {
+        outside += 1;
+        likely *= (throws - outside as f64 + 1.0) / outside as f64;
+        sum += likely;
+    }
+    let low = outside.checked_sub(1)?;
+    Some((values[low], values[values.len() - 1 - low]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_values_tell_no_interval() {
+        let values = |n: u8| (0..n).map(f64::from);
+        assert_eq!(interval(values(0)), None);
+        assert_eq!(interval(values(5)), None);
+        // From tables of the sign test: all of 6, the second to the eighth of 9, the sixth of 20.
+        assert_eq!(interval(values(6)), Some((0.0, 5.0)));
+        assert_eq!(interval(values(9)), Some((1.0, 7.0)));
+        assert_eq!(interval(values(20)), Some((5.0, 14.0)));
+    }
 
     #[test]
     fn the_middle_of_an_even_number_lies_between_two() {

@@ -113,6 +113,16 @@ impl Name {
         matches!(self, Self::OursTokio | Self::OursTokioMulti | Self::OursSmol | Self::OursByHand)
     }
 
+    /// The library that its users have now.
+    pub(crate) const fn rival(self) -> Option<Self> {
+        match self {
+            Self::OursTokio => Some(Self::TokioProcess),
+            Self::OursTokioMulti => Some(Self::TokioProcessMulti),
+            Self::OursSmol => Some(Self::AsyncProcess),
+            _ => None,
+        }
+    }
+
     /// Whether it can do the work at all.
     pub(crate) fn can(self, work: Work, pidfd: bool) -> bool {
         let library = self.is_ours()

@@ -39,8 +39,9 @@ pub(crate) struct Sample {
 pub(crate) fn run(options: &Options, show: impl Fn(Case, &[Sample])) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (case, rounds) in cases(options) {
+        let mut contenders: Vec<Name> = options.contenders(case).collect();
         for round in 0..rounds {
-            for name in options.contenders(case) {
+            for &name in &contenders {
                 let (work, n) = (case.work, case.n);
                 progress::tell(format_args!("{work} × {n}, round {}/{rounds}: {name}", round + 1));
                 match measure(name, case) {
@@ -48,6 +49,8 @@ pub(crate) fn run(options: &Options, show: impl Fn(Case, &[Sample])) -> Vec<Samp
                     Err(error) => eprintln!("{work} × {n}, {name}: {error}"),
                 }
             }
+            // Nobody always comes after the same one, whose children may still be going.
+            contenders.rotate_left(1);
         }
         progress::tell(format_args!(""));
         if samples.iter().any(|sample: &Sample| sample.case == case) {

@@ -46,13 +46,14 @@ impl<'a> Series<'a> {
         median(self.values(name, figure).map(|(_, value)| value))
     }
 
-    /// The median of the ratios to `other`, each within its round.
-    pub(super) fn ratio(self, name: Name, figure: &str, other: Name) -> Option<f64> {
+    /// The ratios to `other`, each within its round.
+    pub(super) fn ratios(self, name: Name, figure: &str, other: Name) -> Vec<f64> {
         let others: Vec<_> = self.values(other, figure).collect();
-        median(self.values(name, figure).filter_map(|(round, value)| {
+        let to_other = |(round, value)| {
             let (_, other) = others.iter().find(|(same, _)| *same == round)?;
             Some(value / other)
-        }))
+        };
+        self.values(name, figure).filter_map(to_other).collect()
     }
 
     fn of_case(self) -> impl Iterator<Item = &'a Sample> {

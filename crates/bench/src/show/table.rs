@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::series::Series;
 use crate::contender::Name;
 use crate::driver::{Case, Sample};
+use crate::stats::{interval, median};
 
 /// Beside a time stand its ratios: to the floor, and to `tokio::process`.
 pub(super) fn of(case: Case, samples: &[Sample]) -> String {
@@ -32,11 +33,11 @@ fn block(text: &mut String, samples: &[Sample], case: Case) -> std::fmt::Result 
             let value = series.median(name, figure).unwrap_or(f64::NAN);
             let cell = if is_time(figure) {
                 let to_floor = if case.pidfd {
-                    series.ratio(name, figure, Name::Floor)
+                    median(series.ratios(name, figure, Name::Floor))
                 } else {
                     floor.median(Name::Floor, figure).map(|floor| value / floor)
                 };
-                let to_tokio = series.ratio(name, figure, Name::TokioProcess);
+                let to_tokio = median(series.ratios(name, figure, Name::TokioProcess));
                 format!("{} {}/{}", number(value), ratio(to_floor), ratio(to_tokio))
             } else {
                 number(value)
@@ -44,6 +45,29 @@ fn block(text: &mut String, samples: &[Sample], case: Case) -> std::fmt::Result 
             write!(text, "{cell:>width$}", width = width(figure))?;
         }
         writeln!(text)?;
+    }
+    for name in series.names() {
+        for other in [Some(Name::Floor), name.rival()].into_iter().flatten() {
+            certainty(text, series, name, other)?;
+        }
+    }
+    Ok(())
+}
+
+/// How certain the ratios are, where there were rounds enough to tell: a line.
+fn certainty(text: &mut String, series: Series<'_>, name: Name, other: Name) -> std::fmt::Result {
+    if !name.is_ours() {
+        return Ok(());
+    }
+    let mut ratios = String::new();
+    for figure in series.figures().into_iter().filter(|figure| is_time(figure)) {
+        let values = series.ratios(name, figure, other);
+        if let (Some(middle), Some((low, high))) = (median(values.clone()), interval(values)) {
+            write!(ratios, "   {figure} {middle:.2} ({low:.2} to {high:.2})")?;
+        }
+    }
+    if !ratios.is_empty() {
+        writeln!(text, "{name} to {other}, with 95 % certainty:{ratios}")?;
     }
     Ok(())
 }
