@@ -229,7 +229,7 @@ impl Driver {
 
     fn add(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<u64> {
         let direction = match interest {
-            Interest::Readable => EventFlags::IN,
+            Interest::Readable | Interest::Exit => EventFlags::IN,
             Interest::Writable => EventFlags::OUT,
         };
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);

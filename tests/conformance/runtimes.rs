@@ -5,9 +5,10 @@ use std::io;
 use std::process::Stdio;
 
 use futures_lite::AsyncReadExt as _;
+use futures_lite::future::poll_once;
 use pidfd_reaper::smol::{AsyncIo, ChildPipe as AsyncIoPipe};
 use pidfd_reaper::tokio::{ChildPipe as TokioPipe, Tokio};
-use pidfd_reaper::{Child, Command, Pipe, Reactor, Stdin, Stdout};
+use pidfd_reaper::{Child, Command, Pidfd, Pipe, Reactor, Stdin, Stdout};
 
 /// The fifth runtime, written by hand: the example.
 #[allow(dead_code, unreachable_pub)]
@@ -229,10 +230,16 @@ impl Runtime for AsyncStd {
     }
 }
 
-/// Has async-io start its thread, which comes with the first registration.
+/// Has async-io start its thread, which comes with the first registration, and the adapter open its
+/// epoll, which comes with the first wait.
 fn warm_up_async_io() {
     let (end, _other) = std::os::unix::net::UnixStream::pair().expect("a socket can be made");
     smol::block_on(async { drop(smol::Async::new(end)) });
+    // Without pidfds there is no such epoll.
+    if let Ok(myself) = Pidfd::open(std::process::id()) {
+        let waited = smol::block_on(poll_once(pidfd_reaper::smol::exited(&myself)));
+        assert!(waited.is_none(), "this process has not ended");
+    }
 }
 
 /// The example's reactor under an executor that has none.

@@ -19,10 +19,13 @@
 //!
 //! async-io has one reactor for the process, driven by whoever blocks in its or smol's `block_on`,
 //! and by a thread of its own otherwise: any executor will do. It does not survive a fork without
-//! exec: its thread is missing in the new process.
+//! exec: its thread is missing in the new process. The first wait for a child opens an epoll, behind
+//! which all pidfds wait; it stays for as long as the process.
 
+mod exits;
 mod pipe;
 mod reactor;
+mod waits;
 
 pub use pipe::ChildPipe;
 pub use reactor::{AsyncIo, AsyncIoSource};

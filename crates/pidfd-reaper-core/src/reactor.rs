@@ -19,10 +19,12 @@ use crate::reap::orphan::OrphanQueue;
 /// What a [`Source`] waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Data, an end of file, or, on a pidfd, the end of the process. A hang-up counts as well.
+    /// Data, or an end of file. A hang-up counts as well.
     Readable,
     /// Room for data. An error or a hang-up counts as well.
     Writable,
+    /// The end of a process: that its pidfd is readable, as it then stays.
+    Exit,
 }
 
 /// An async runtime's reactor, as far as this library needs it.
@@ -104,8 +106,7 @@ pub trait Source: fmt::Debug + Send + Sync + Unpin + 'static {
     ///   and its `WouldBlock` is not lost (Tokio's guard of the event does this).
     /// - An event after which `op` says `WouldBlock` may come once for each change, never in a
     ///   loop: a zombie that a tracer holds is readable for hours without being reapable. A
-    ///   level-triggered reactor watches [`EdgeEpoll`](crate::EdgeEpoll) in its place once that is
-    ///   seen.
+    ///   level-triggered reactor watches an [`EdgeEpoll`](crate::EdgeEpoll) in its place.
     ///
     /// # Errors
     ///

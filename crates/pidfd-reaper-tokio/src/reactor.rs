@@ -37,7 +37,7 @@ impl Reactor for Tokio {
 
     fn register(&self, fd: SharedFd, interest: Interest) -> io::Result<TokioSource> {
         let tokio_interest = match interest {
-            Interest::Readable => tokio::io::Interest::READABLE,
+            Interest::Readable | Interest::Exit => tokio::io::Interest::READABLE,
             Interest::Writable => tokio::io::Interest::WRITABLE,
         };
         let _context = self.0.enter();
@@ -65,7 +65,7 @@ impl Source for TokioSource {
     ) -> Poll<io::Result<T>> {
         loop {
             let mut guard = ready!(match self.interest {
-                Interest::Readable => self.fd.poll_read_ready(cx),
+                Interest::Readable | Interest::Exit => self.fd.poll_read_ready(cx),
                 Interest::Writable => self.fd.poll_write_ready(cx),
             })?;
             // The guard clears the event that it stands for, and none that comes during `op`.

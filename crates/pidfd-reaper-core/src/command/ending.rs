@@ -124,8 +124,9 @@ impl<R: Reactor> Owned<R> {
 
 impl<R: Reactor> Drop for Owned<R> {
     fn drop(&mut self) {
-        // In a process that was forked off, the child is the parent's.
-        if self.reaper.is_reaped() || !self.reaper.is_of_this_process() {
+        // A handle may have reaped it. In a process that was forked off, it is the parent's.
+        let reaper = &self.reaper;
+        if reaper.is_done() || reaper.is_reaped() || !reaper.is_of_this_process() {
             return;
         }
         let mut deadline = None;

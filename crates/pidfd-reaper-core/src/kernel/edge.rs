@@ -13,9 +13,9 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 /// A private epoll in which each descriptor is watched for the edge of its readiness to be read.
 ///
 /// It is itself a descriptor that is readable while an edge is to be taken: a level-triggered
-/// reactor that cannot be told to watch edges registers this one instead, and calls
-/// [`take`](Self::take) after each event. What is watched stays so until its last descriptor is
-/// closed.
+/// reactor that cannot be told to watch edges registers this one instead, for any number of
+/// descriptors, and [takes](Self::take) the edges after each event. What is watched stays so until
+/// it is [removed](Self::remove), or its last descriptor is closed.
 ///
 /// See [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html).
 #[derive(Debug)]
@@ -38,32 +38,56 @@ impl EdgeEpoll {
     /// `ENOSPC` (`/proc/sys/fs/epoll/max_user_watches`), `ENOMEM`; `EEXIST` if it is watched
     /// already.
     pub fn add(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), EventFlags::IN | EventFlags::ET)?)
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), ALL)?)
     }
 
-    /// Takes an edge if there is one, without blocking: whether there was.
+    /// Watches `fd` for one edge. After that it stays in here, silently.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`add`](Self::add).
+    pub fn add_once(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), ALL | EventFlags::ONESHOT)?)
+    }
+
+    /// Watches `fd`, which was added for one edge, for all that come. What is ready now counts as
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not watched at all.
+    pub fn change_to_all(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        Ok(epoll::modify(&self.0, fd, EventData::new_u64(key), ALL)?)
+    }
+
+    /// Watches `fd` no more.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not watched.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, fd)?)
+    }
+
+    /// Takes what edges there are, up to 64, without blocking, and gives `each` their keys.
     ///
     /// # Errors
     ///
     /// None that `epoll_wait(2)` documents can happen here; they are passed on if they do.
-    pub fn take(&self) -> io::Result<bool> {
-        let mut edge = [MaybeUninit::uninit()];
-        let (taken, _) =
-            epoll::wait(&self.0, &mut edge, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(!taken.is_empty())
+    pub fn take(&self, each: impl FnMut(u64)) -> io::Result<()> {
+        self.wait(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }), each)
     }
 
-    /// Blocks until there are edges, or for `timeout`; the keys of up to 64 replace what is in
-    /// `keys`.
-    pub(crate) fn wait(&self, keys: &mut Vec<u64>, timeout: Option<&Timespec>) {
-        keys.clear();
+    /// The same, but blocks until there are edges, or for `timeout`.
+    pub(crate) fn wait(&self, timeout: Option<&Timespec>, each: impl FnMut(u64)) -> io::Result<()> {
         let mut edges = [MaybeUninit::uninit(); 64];
-        // No other error than an interruption can happen: descriptor and buffer are ours and valid.
-        if let Ok((edges, _)) = epoll::wait(&self.0, &mut edges, timeout) {
-            keys.extend(edges.iter().map(|edge| edge.data.u64()));
-        }
+        let (edges, _) = epoll::wait(&self.0, &mut edges, timeout)?;
+        edges.iter().map(|edge| edge.data.u64()).for_each(each);
+        Ok(())
     }
 }
+
+const ALL: EventFlags = EventFlags::IN.union(EventFlags::ET);
 
 impl AsFd for EdgeEpoll {
     fn as_fd(&self) -> BorrowedFd<'_> {

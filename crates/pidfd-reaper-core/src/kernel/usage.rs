@@ -50,6 +50,5 @@ impl ResourceUsage {
 }
 
 fn time(seconds: c_long, micros: c_long) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-        + Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(micros).unwrap_or(0) * 1000)
 }

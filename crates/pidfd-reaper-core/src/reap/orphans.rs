@@ -99,7 +99,9 @@ impl Edges for EdgeEpoll {
     }
 
     fn wait(&self, keys: &mut Vec<u64>, linger: bool) {
-        self.wait(keys, linger.then_some(&LINGER));
+        keys.clear();
+        // No other error than an interruption can happen: the descriptor is ours and valid.
+        let _ = self.wait(linger.then_some(&LINGER), |key| keys.push(key));
     }
 }
 

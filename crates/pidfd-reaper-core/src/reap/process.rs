@@ -114,9 +114,18 @@ impl Process {
     /// [`StatusLost`] if something else reaped the child and the kernel does not tell its status
     /// any more (before Linux 6.15, or without a pidfd).
     pub fn try_exit(&self) -> io::Result<Option<Exit>> {
+        let status = self.try_status()?;
+        Ok(status.map(|status| match &*self.state() {
+            State::Ended(exit) => **exit,
+            State::Running { .. } | State::Lost => Exit { status, usage: None },
+        }))
+    }
+
+    /// The same without the usage, which stays in the record.
+    fn try_status(&self) -> io::Result<Option<ExitStatus>> {
         let mut state = self.state();
         let way = match &*state {
-            State::Ended(exit) => return Ok(Some(**exit)),
+            State::Ended(exit) => return Ok(Some(exit.status)),
             State::Lost => return Err(self.lost()),
             State::Running { way, .. } => way,
         };
@@ -127,18 +136,18 @@ impl Process {
             Way::Pidfd(pidfd) => pidfd.try_exit(),
             Way::Number(_) => self.try_exit_by_number(),
         };
-        let end = match found {
+        let (end, answer) = match found {
             Ok(None) => return Ok(None),
             Ok(Some(exit)) => {
                 // The usage goes to whoever reaps.
                 if exit.usage.is_none() {
                     trace::stolen(self.id(), true);
                 }
-                State::Ended(Box::new(exit))
+                (State::Ended(Box::new(exit)), Ok(Some(exit.status)))
             }
             Err(error) if StatusLost::is(&error) => {
                 trace::stolen(self.id(), false);
-                State::Lost
+                (State::Lost, Err(error))
             }
             Err(error) => return Err(error),
         };
@@ -149,7 +158,7 @@ impl Process {
         }
         // Closes the pidfd, outside the lock.
         drop(before);
-        self.try_exit()
+        answer
     }
 
     fn try_exit_by_number(&self) -> io::Result<Option<Exit>> {
@@ -200,7 +209,7 @@ impl Wait for Process {
     }
 
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        Ok(self.try_exit()?.map(|exit| exit.status))
+        self.try_status()
     }
 
     /// The child's own pidfd, shared.

@@ -61,13 +61,16 @@ impl<R: Reactor> Readiness<R> {
         orphans::of_this_process().retry();
         let mut reactor_errors = 0;
         let mut by = By::Waiter;
+        // Registered in this very poll: with the reactor that it is polled in.
+        let mut is_current = false;
         loop {
             match self {
                 Self::Started(pid) => {
                     *self = match is_latest(*pid).then(|| Self::register_unasked(child)) {
                         Some(Ok(registered)) => registered,
                         _ => Self::Unregistered,
-                    }
+                    };
+                    is_current = true;
                 }
                 Self::Unregistered => {
                     // A child that is dead by now costs this one system call, and needs no reactor.
@@ -76,29 +79,31 @@ impl<R: Reactor> Readiness<R> {
                         return Poll::Ready(end);
                     }
                     match Self::register(child, reactor_errors < 2) {
-                        Ok(registered) => *self = registered,
+                        Ok(registered) => (*self, is_current) = (registered, true),
                         // A clone may have reaped the child since it was asked.
                         Err(error) => return Poll::Ready(child.try_wait()?.ok_or(error)),
                     }
                 }
-                // Begun in another runtime, which may never run again.
-                Self::Pidfd(registered) if !registered.is_current() => *self = Self::Unregistered,
                 Self::Pidfd(registered) => {
                     let polled = registered.poll_io(cx, |_| match child.try_wait() {
                         Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
                         Ok(Some(status)) => Ok(Ok(status)),
                         Err(error) => Ok(Err(error)),
                     });
-                    let polled = ready!(polled);
+                    if polled.is_pending() && (is_current || registered.is_current()) {
+                        return Poll::Pending;
+                    }
                     *self = Self::Unregistered;
                     match polled {
-                        Ok(end) => {
+                        Poll::Ready(Ok(end)) => {
                             trace::reaped(child.id(), by, &end);
                             return Poll::Ready(end);
                         }
                         // The runtime was shut down. Once more on the one that polls now, then
                         // without.
-                        Err(_) => reactor_errors += 1,
+                        Poll::Ready(Err(_)) => reactor_errors += 1,
+                        // Begun in another runtime, which may never run again.
+                        Poll::Pending => {}
                     }
                 }
                 Self::Thread(thread) => {
@@ -118,7 +123,7 @@ impl<R: Reactor> Readiness<R> {
     fn register<W: Wait + ?Sized>(child: &W, may_react: bool) -> io::Result<Self> {
         let pidfd = may_react.then(|| child.pidfd());
         if let Some(Ok(pidfd)) = pidfd {
-            match Self::on_reactor(&R::current()?, &pidfd) {
+            match Self::on_reactor(R::current()?, &pidfd) {
                 Ok(registered) => return Ok(registered),
                 Err(error) => trace::fallback(child.id(), &error),
             }
@@ -129,16 +134,16 @@ impl<R: Reactor> Readiness<R> {
     }
 
     fn register_unasked<W: Wait + ?Sized>(child: &W) -> io::Result<Self> {
-        Self::on_reactor(&R::current()?, &child.pidfd()?)
+        Self::on_reactor(R::current()?, &child.pidfd()?)
     }
 
-    fn on_reactor(reactor: &R, pidfd: &Arc<Pidfd>) -> io::Result<Self> {
-        let register = |fd| Registered::with(reactor.clone(), fd, Interest::Readable);
-        let registered = match register(Arc::clone(pidfd).into()) {
+    fn on_reactor(reactor: R, pidfd: &Arc<Pidfd>) -> io::Result<Self> {
+        let registered = match Registered::with(reactor, Arc::clone(pidfd).into(), Interest::Exit) {
             // Somebody else waits for the same child: an epoll takes a descriptor once, but any
             // number of its copies.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                register(SharedFd::from(Arc::new(pidfd.try_clone()?)))
+                let copy = SharedFd::from(Arc::new(pidfd.try_clone()?));
+                Registered::with(R::current()?, copy, Interest::Exit)
             }
             registered => registered,
         }?;

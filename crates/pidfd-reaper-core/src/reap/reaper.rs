@@ -105,9 +105,14 @@ impl<R: Reactor, W: Wait + Send + 'static> Reaper<R, W> {
         let Some(child) = self.child.take() else {
             return;
         };
-        if self.status.is_none() && self.is_of_this_process() {
+        if !self.is_done() && self.is_of_this_process() {
             abandon(child, R::orphans());
         }
+    }
+
+    /// Whether its end is known: nothing is left to do.
+    pub(crate) fn is_done(&self) -> bool {
+        self.status.is_some()
     }
 
     /// In a process that was forked off, the child is the parent's, which looks after it.

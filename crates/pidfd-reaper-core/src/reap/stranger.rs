@@ -43,7 +43,7 @@ pub async fn exited<R: Reactor>(pidfd: &Pidfd) -> io::Result<Option<ExitStatus>>
     let copy = OwnedFd::from(pidfd.try_clone()?);
     let mut readiness = LazyFd::<R>::nonblocking(copy);
     poll_fn(|cx| {
-        readiness.poll_io(cx, Interest::Readable, |_| match pidfd.poll_end()? {
+        readiness.poll_io(cx, Interest::Exit, |_| match pidfd.poll_end()? {
             Poll::Ready(status) => Ok(status),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         })
