@@ -1,5 +1,8 @@
 //! The plan: which cases, for whom, how often; all of a case interleaved, round by round.
 
+use std::collections::VecDeque;
+use std::io;
+
 use serde::Serialize;
 
 use super::Figures;
@@ -36,10 +39,13 @@ pub(crate) struct Sample {
 }
 
 /// Runs all that the options ask for; what there is by then goes to `show` after each case.
-pub(crate) fn run(options: &Options, show: impl Fn(Case, &[Sample])) -> Vec<Sample> {
+pub(crate) fn run(
+    options: &Options,
+    show: impl Fn(Case, &[Sample]) -> io::Result<()>,
+) -> io::Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for (case, rounds) in cases(options) {
-        let mut contenders: Vec<Name> = options.contenders(case).collect();
+        let mut contenders: VecDeque<Name> = options.contenders(case).collect();
         for round in 0..rounds {
             for &name in &contenders {
                 let (work, n) = (case.work, case.n);
@@ -50,14 +56,15 @@ pub(crate) fn run(options: &Options, show: impl Fn(Case, &[Sample])) -> Vec<Samp
                 }
             }
             // Nobody always comes after the same one, whose children may still be going.
-            contenders.rotate_left(1);
+            let first = contenders.pop_front();
+            contenders.extend(first);
         }
         progress::tell(format_args!(""));
         if samples.iter().any(|sample: &Sample| sample.case == case) {
-            show(case, &samples);
+            show(case, &samples)?;
         }
     }
-    samples
+    Ok(samples)
 }
 
 fn cases(options: &Options) -> Vec<(Case, u32)> {
