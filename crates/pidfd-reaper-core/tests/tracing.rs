@@ -76,9 +76,12 @@ fn spawned_orphaned_reaped_and_stolen() {
     assert!(told[1].contains("orphaned"), "{told:?}");
     assert!(told[2].contains("reaped") && told[2].contains("by=OrphanQueue"), "{told:?}");
 
-    let child = Command::new("true").spawn().unwrap();
+    // It must not end before it is taken over: that would reap it.
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = child.stdin.take();
     let stolen = child.id();
     let mut process = Process::try_from(child).unwrap();
+    drop(stdin);
     waitpid(Pid::from_raw(stolen.try_into().unwrap()), WaitOptions::empty()).unwrap();
     let recovered = match process.try_wait() {
         Ok(status) => status.unwrap().success(),
