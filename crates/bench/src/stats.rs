@@ -19,8 +19,7 @@ fn nanos_of(clock: ClockId) -> u64 {
 
 /// The value below which so many of a hundred lie; `None` of nothing.
 pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
+    let values = sorted(values);
     let place = percent * values.len().checked_sub(1)?;
     let (below, above) = (values[place / 100], values[place.div_ceil(100)]);
     let weight = (place % 100) as f64 / 100.0;
@@ -37,8 +36,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 ///
 /// It supposes nothing of how they are spread: each lies above that median or below, as a coin does.
 pub(crate) fn interval(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
+    let values = sorted(values);
     let throws = values.len() as f64;
     // That so few lie below, for 0, 1, 2 and so on.
     let mut likely = 0.5_f64.powf(throws);
@@ -51,6 +49,12 @@ pub(crate) fn interval(values: impl IntoIterator<Item = f64>) -> Option<(f64, f6
     }
     let low = outside.checked_sub(1)?;
     Some((values[low], values[values.len() - 1 - low]))
+}
+
+fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::process::{Command, ExitStatus};
 
 use async_io::Async;
 use pidfd_reaper::Reactor;
-use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -153,9 +152,8 @@ impl Peer for BareAsync {
 
 /// The standard library's spawn, and a pidfd. The standard library's handle does nothing more.
 pub(super) fn spawn_with_pidfd(mut command: Command) -> io::Result<(u32, OwnedFd)> {
-    let pid = command.spawn()?.id();
-    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-    Ok((pid, pidfd_open(number, PidfdFlags::NONBLOCK)?))
+    let child = command.spawn()?;
+    Ok((child.id(), pidfd_open(Pid::from_child(&child), PidfdFlags::NONBLOCK)?))
 }
 
 /// Reaps a child that has ended.

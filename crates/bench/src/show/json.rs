@@ -10,10 +10,24 @@ use serde_json::{Value, json};
 
 use crate::driver::{Counts, Sample};
 
-pub(super) fn write(file: &Path, samples: &[Sample], counts: &[Counts]) -> io::Result<()> {
-    let samples: Vec<Value> = samples.iter().map(sample).collect();
-    let all = json!({ "machine": machine(), "samples": samples, "counts": counts });
-    fs::write(file, serde_json::to_string_pretty(&all)? + "\n")
+/// The file, and the machine as it was before anything was measured.
+#[derive(Debug)]
+pub(super) struct Json<'a> {
+    file: &'a Path,
+    machine: Value,
+}
+
+impl<'a> Json<'a> {
+    pub(super) fn to(file: &'a Path) -> Self {
+        Self { file, machine: machine() }
+    }
+
+    /// Writes all that there is by now, over what was written before.
+    pub(super) fn write(&self, samples: &[Sample], counts: &[Counts]) -> io::Result<()> {
+        let samples: Vec<Value> = samples.iter().map(sample).collect();
+        let all = json!({ "machine": self.machine, "samples": samples, "counts": counts });
+        fs::write(self.file, serde_json::to_string_pretty(&all)? + "\n")
+    }
 }
 
 fn sample(sample: &Sample) -> Value {

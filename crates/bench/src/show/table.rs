@@ -46,7 +46,7 @@ fn block(text: &mut String, samples: &[Sample], case: Case) -> std::fmt::Result 
         }
         writeln!(text)?;
     }
-    for name in series.names() {
+    for name in series.names().into_iter().filter(|name| name.is_ours()) {
         for other in [Some(Name::Floor), name.rival()].into_iter().flatten() {
             certainty(text, series, name, other)?;
         }
@@ -56,9 +56,6 @@ fn block(text: &mut String, samples: &[Sample], case: Case) -> std::fmt::Result 
 
 /// How certain the ratios are, where there were rounds enough to tell: a line.
 fn certainty(text: &mut String, series: Series<'_>, name: Name, other: Name) -> std::fmt::Result {
-    if !name.is_ours() {
-        return Ok(());
-    }
     let mut ratios = String::new();
     for figure in series.figures().into_iter().filter(|figure| is_time(figure)) {
         let values = series.ratios(name, figure, other);
