@@ -16,8 +16,7 @@ pub(crate) fn end_of(helper: &mut Child, limit: Duration) -> io::Result<Option<E
         }
         thread::sleep(Duration::from_millis(2));
     }
-    let group = i32::try_from(helper.id()).ok().and_then(Pid::from_raw);
-    kill_process_group(group.expect("it is a number"), Signal::KILL)?;
+    kill_process_group(Pid::from_child(helper), Signal::KILL)?;
     helper.wait()?;
     Ok(None)
 }

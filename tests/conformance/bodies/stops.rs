@@ -38,17 +38,16 @@ pub(super) fn kernel_tells_of_stops() -> bool {
     static TELLS: OnceLock<bool> = OnceLock::new();
     *TELLS.get_or_init(|| {
         let mut child = StdCommand::new("sleep").arg("600").spawn().expect("it is there");
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("it is a number"));
-        let target = WaitId::Pid(pid.expect("it is not zero"));
+        let pid = Pid::from_child(&child);
         let look = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
         let (says, said) = mpsc::channel();
         let waits = thread::spawn(move || {
             let _ = says.send(None);
-            let seen = waitid(target, look).ok().flatten();
+            let seen = waitid(WaitId::Pid(pid), look).ok().flatten();
             let _ = says.send(seen.map(|status| status.stopped()));
         });
         let _ = said.recv();
-        kill_process(pid.expect("it is not zero"), Signal::STOP).expect("it is our child");
+        kill_process(pid, Signal::STOP).expect("it is our child");
         // Where it is told at all, it is told at once.
         let told = said.recv_timeout(Duration::from_secs(10)) == Ok(Some(true));
         child.kill().expect("it is our child");

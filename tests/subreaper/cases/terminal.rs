@@ -160,7 +160,7 @@ impl Job {
     }
 
     fn pid(&self) -> Pid {
-        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a number")
+        Pid::from_child(&self.child)
     }
 
     fn hears(&mut self, what: &str) {
