@@ -229,8 +229,8 @@ impl Driver {
 
     fn add(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<u64> {
         let direction = match interest {
-            Interest::Readable | Interest::Exit => EventFlags::IN,
             Interest::Writable => EventFlags::OUT,
+            _ => EventFlags::IN,
         };
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         // Under the lock, so that the first event finds the slot.

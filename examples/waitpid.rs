@@ -106,7 +106,7 @@ impl Plan {
         for &pid in &self.pids {
             match Pidfd::open(pid) {
                 Ok(pidfd) => {
-                    waits.spawn(async move { (pid, exited(&pidfd).await) });
+                    waits.spawn(async move { (pid, exited(&pidfd).await.map(|()| None)) });
                 }
                 Err(error) if self.allows_exited && is(&error, Errno::SRCH) => {
                     self.say(format_args!("{pid} has exited, skipping"));

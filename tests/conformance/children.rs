@@ -105,7 +105,11 @@ pub(crate) fn until_it_runs(pid: u32, program: &str) {
 
 /// Waits until the process has ended, whether or not it was reaped.
 pub(crate) fn until_ended(pid: u32) {
-    until(|| format!("process {pid} runs on"), || matches!(state_of(pid), None | Some('Z' | 'X')));
+    until(|| format!("process {pid} runs on"), || has_ended(pid));
+}
+
+pub(crate) fn has_ended(pid: u32) -> bool {
+    matches!(state_of(pid), None | Some('Z' | 'X'))
 }
 
 /// Waits until the process was reaped by someone.

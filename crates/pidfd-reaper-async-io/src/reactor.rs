@@ -24,9 +24,9 @@ impl Reactor for AsyncIo {
 
     fn register(&self, fd: SharedFd, interest: Interest) -> io::Result<AsyncIoSource> {
         let source = match interest {
-            Interest::Readable => Kind::Readable(Waiting::new(fd)?),
-            Interest::Writable => Kind::Writable(Waiting::new(fd)?),
             Interest::Exit => Kind::Exit(ExitSource::register(fd)?),
+            Interest::Writable => Kind::Writable(Waiting::new(fd)?),
+            _ => Kind::Readable(Waiting::new(fd)?),
         };
         Ok(AsyncIoSource(source))
     }

@@ -59,7 +59,7 @@ pub use command::child::{Child, FromStdError};
 pub use command::command::Command;
 pub use command::ending::Termination;
 pub use command::handle::ChildHandle;
-pub use command::limits::{BoundedOutput, OutputLimits};
+pub use command::limits::{BoundedOutput, OutputError, OutputLimits};
 pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
 pub use command::set::{ChildId, ChildSet, Ended};
 pub use init::subreaper::Subreaper;
@@ -70,13 +70,13 @@ pub use kernel::support::KernelSupport;
 pub use kernel::usage::ResourceUsage;
 pub use reactor::{Interest, Reactor, SharedFd, Source};
 pub use reap::changes::{StateChange, StateChanges};
-pub use reap::fallback::Watch;
+pub use reap::exit_thread::ExitThread;
+pub use reap::foreign::{exit_status, exited};
 pub use reap::orphan::{Orphan, OrphanQueue};
 pub use reap::orphans::ProcessQueue;
 pub use reap::process::Process;
 pub use reap::reaper::Reaper;
-pub use reap::signal::KillScope;
-pub use reap::stranger::exited;
+pub use reap::scope::KillScope;
 pub use reap::wait::{Kill, Wait};
 
 /// The orphan queue of this process: children whose handle was dropped while they ran.
@@ -88,6 +88,3 @@ pub use reap::wait::{Kill, Wait};
 pub fn orphans() -> &'static ProcessQueue {
     reap::orphans::of_this_process()
 }
-
-/// The stack of a thread that only blocks in one system call after another, in bytes.
-const THREAD_STACK: usize = 64 * 1024;

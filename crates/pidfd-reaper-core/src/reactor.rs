@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -18,6 +19,7 @@ use crate::reap::orphan::OrphanQueue;
 
 /// What a [`Source`] waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Interest {
     /// Data, or an end of file. A hang-up counts as well.
     Readable,
@@ -50,7 +52,7 @@ pub trait Reactor: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
 
     /// A child's pipe with the runtime's own I/O traits on it: a newtype over [`Pipe`] in the
     /// adapter's crate, or `Pipe` itself where there are none to put on it.
-    type Pipe<K: End>: From<Pipe<Self, K>> + Into<Pipe<Self, K>> + fmt::Debug + Send + Unpin;
+    type Pipe<K: End>: From<Pipe<Self, K>> + Into<Pipe<Self, K>> + fmt::Debug + Send + Sync + Unpin;
 
     /// The reactor of the calling context.
     ///
@@ -59,13 +61,30 @@ pub trait Reactor: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
     /// Where there is none; the message says how to get into one.
     fn current() -> io::Result<Self>;
 
-    /// Whether a task polled here and now is woken by this reactor, or at least by no other.
+    /// Whether [`current`](Self::current) would return this reactor.
     ///
-    /// Where it is not, sources move to the [`current`](Self::current) one: so a wait that was
-    /// begun in one runtime goes on in another. A runtime of which a process has only one keeps the
-    /// default.
+    /// Where it would not, sources move to that one: so a wait that was begun in one runtime goes on
+    /// in another. Where `current` is an error, there is none to move to, and the answer is `true`.
+    /// A reactor that is made by its first use answers as if it were made: `false`. A runtime of
+    /// which a process has only one keeps the default.
     fn is_current(&self) -> bool {
         true
+    }
+
+    /// Takes a unit of the calling task's budget, where the runtime has such a thing (Tokio's
+    /// `coop`). It is asked before an operation that goes past a [`Source`].
+    ///
+    /// `Pending` means that the budget is used up, and that the task is woken once others have had
+    /// their turn. By default there is no budget.
+    fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
+    /// Has the calling task, which goes on to return `Pending`, polled again after other tasks and
+    /// the reactor have had their turn. By default it is woken at once.
+    fn yield_now(cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
     }
 
     /// Registers `fd`.
@@ -123,7 +142,7 @@ pub trait Source: fmt::Debug + Send + Sync + Unpin + 'static {
 /// Made only of types that keep one descriptor open for as long as they live. So what is registered
 /// cannot be closed under the reactor.
 #[derive(Clone)]
-pub struct SharedFd(Arc<dyn AsFd + Send + Sync>);
+pub struct SharedFd(Arc<dyn AsFd + Send + Sync + UnwindSafe + RefUnwindSafe>);
 
 impl From<Arc<Pidfd>> for SharedFd {
     fn from(fd: Arc<Pidfd>) -> Self {
@@ -140,6 +159,15 @@ impl From<Arc<OwnedFd>> for SharedFd {
 impl From<OwnedFd> for SharedFd {
     fn from(fd: OwnedFd) -> Self {
         Self(Arc::new(fd))
+    }
+}
+
+impl SharedFd {
+    /// Of the orphan queue's epoll.
+    pub(crate) fn of_queue(
+        fd: Arc<impl AsFd + Send + Sync + UnwindSafe + RefUnwindSafe + 'static>,
+    ) -> Self {
+        Self(fd)
     }
 }
 

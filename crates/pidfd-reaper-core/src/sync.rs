@@ -3,7 +3,7 @@
 //! `RUSTFLAGS='--cfg loom' cargo test -p pidfd-reaper-core --lib --release` runs the models.
 
 cfg_if::cfg_if! {
-    if #[cfg(loom)] {
+    if #[cfg(all(test, loom))] {
         pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
         pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
         pub(crate) use loom::thread;

@@ -41,14 +41,14 @@ pub type ChildStdin = ChildPipe<Stdin>;
 pub type ChildStdout = ChildPipe<Stdout>;
 /// A child's standard error; as `tokio::process::ChildStderr`.
 pub type ChildStderr = ChildPipe<Stderr>;
-/// Owns a child of any kind, and is the future of its end.
+/// Owns a child of any kind, and is the future of its exit.
 pub type Reaper<W> = core::Reaper<Tokio, W>;
-/// A child in many hands.
+/// A cloneable handle to a child.
 pub type ChildHandle = core::ChildHandle<Tokio>;
-/// Many children, and whichever ends next.
+/// Many children, and whichever exits next.
 pub type ChildSet = core::ChildSet<Tokio>;
 
-/// Waits until the process of `pidfd` has ended, which need not be a child of this one:
+/// Waits until the process of `pidfd` has exited, which need not be a child of this one:
 /// [`core::exited`] on this runtime.
 ///
 /// # Errors
@@ -58,6 +58,20 @@ pub type ChildSet = core::ChildSet<Tokio>;
 /// # Cancel safety
 ///
 /// It may be dropped at any time and called again.
-pub async fn exited(pidfd: &Pidfd) -> io::Result<Option<ExitStatus>> {
+pub async fn exited(pidfd: &Pidfd) -> io::Result<()> {
     core::exited::<Tokio>(pidfd).await
+}
+
+/// Waits for the status of the process of `pidfd`, which need not be a child of this one:
+/// [`core::exit_status`] on this runtime.
+///
+/// # Errors
+///
+/// Those of [`core::exit_status`].
+///
+/// # Cancel safety
+///
+/// It may be dropped at any time and called again.
+pub async fn exit_status(pidfd: &Pidfd) -> io::Result<Option<ExitStatus>> {
+    core::exit_status::<Tokio>(pidfd).await
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use pidfd_reaper_core::{End, Interest, Reactor, SharedFd, Source};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
+use tokio::task::{self, coop};
 
 use crate::ChildPipe;
 
@@ -35,10 +37,20 @@ impl Reactor for Tokio {
         Handle::try_current().map_or(true, |here| here.id() == self.0.id())
     }
 
+    fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
+        coop::poll_proceed(cx).map(|budget| budget.made_progress())
+    }
+
+    /// After the I/O driver has had its turn, which a task that wakes itself would keep from it.
+    fn yield_now(cx: &mut Context<'_>) {
+        let yielded = pin!(task::yield_now()).poll(cx);
+        debug_assert!(yielded.is_pending(), "the first poll never is ready");
+    }
+
     fn register(&self, fd: SharedFd, interest: Interest) -> io::Result<TokioSource> {
         let tokio_interest = match interest {
-            Interest::Readable | Interest::Exit => tokio::io::Interest::READABLE,
             Interest::Writable => tokio::io::Interest::WRITABLE,
+            _ => tokio::io::Interest::READABLE,
         };
         let _context = self.0.enter();
         // SAFETY: a SharedFd keeps one descriptor open, and gives that same one, for as long as it
@@ -65,8 +77,8 @@ impl Source for TokioSource {
     ) -> Poll<io::Result<T>> {
         loop {
             let mut guard = ready!(match self.interest {
-                Interest::Readable | Interest::Exit => self.fd.poll_read_ready(cx),
                 Interest::Writable => self.fd.poll_write_ready(cx),
+                _ => self.fd.poll_read_ready(cx),
             })?;
             // The guard clears the event that it stands for, and none that comes during `op`.
             if let Ok(done) = guard.try_io(|fd| op(fd.get_ref().as_fd())) {

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pidfd_reaper::{KillScope, Signal};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Body, bodies};
-use crate::children::{until_ended, until_it_runs, until_no_orphans, until_state};
+use crate::children::{has_ended, until_ended, until_it_runs, until_no_orphans, until_state};
 use crate::runtimes::{ChildOn, CommandOn, Runtime};
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
@@ -214,15 +214,18 @@ fn group_killed_by_drop<R: Runtime>() -> io::Result<()> {
     Ok(())
 }
 
-/// The leader ends in time, and what is left of its group is killed.
+/// The leader exits in time, and the rest of its group has the whole grace period.
 fn group_terminated<R: Runtime>() -> io::Result<()> {
     let (mut child, mut said) = ready::<R>(GROUP, |command| {
         command.kill_scope(KillScope::Group);
     })?;
     let member = member(&mut said)?;
     let _stdin = child.stdin.take();
-    let end = R::new().block_on(child.terminate(LONG))?;
-    assert_eq!((end.status.code(), end.killed), (Some(5), false));
-    until_ended(member);
+    let grace = 10 * SHORT;
+    let begun = Instant::now();
+    let end = R::new().block_on(child.terminate(grace))?;
+    assert!(begun.elapsed() >= grace, "{:?}", begun.elapsed());
+    assert_eq!((end.status.code(), end.killed, end.scope_killed), (Some(5), false, true));
+    assert!(has_ended(member), "it returns when the group is empty");
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_lite::future::poll_once;
 use pidfd_reaper::{
     Command, End, Interest, OutputLimits, Pidfd, Pipe, Process, Reactor, Reaper, SharedFd, Source,
-    exited, orphans,
+    exit_status, orphans,
 };
 
 use super::Place::WithPidfd;
@@ -181,7 +181,7 @@ fn source_of_a_pipe_fails_again_and_again<R: Runtime>() -> io::Result<()> {
     fail(FOR_EVER);
     let limits = OutputLimits::new();
     let output = R::new().block_on(async { command.output_with(limits).await });
-    assert_eq!(output.expect_err("no pipe can be read").raw_os_error(), Some(libc::EIO));
+    assert_eq!(output.expect_err("no pipe can be read").error.raw_os_error(), Some(libc::EIO));
     fail(0);
     assert_eq!(orphans().len(), 1);
     drop((command, flock));
@@ -194,7 +194,7 @@ fn source_of_a_stranger_fails<R: Runtime>() -> io::Result<()> {
     let pidfd = Pidfd::open(child.id())?;
     R::new().block_on(async {
         {
-            let mut wait = std::pin::pin!(exited::<Failing<R::Reactor>>(&pidfd));
+            let mut wait = std::pin::pin!(exit_status::<Failing<R::Reactor>>(&pidfd));
             assert!(poll_once(&mut wait).await.is_none());
             fail(1);
             assert!(poll_once(&mut wait).await.is_none());

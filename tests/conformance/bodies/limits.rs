@@ -5,6 +5,7 @@ use std::io;
 use std::process::Child as StdChild;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use futures_lite::future::poll_once;
 use pidfd_reaper::{
@@ -28,7 +29,9 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         no_descriptors_later,
         no_pidfds_for_a_time.only(WithPidfd).needs_filters(),
         no_thread_for_the_wait.only(WithoutPidfd).needs_filters(),
-        no_thread_for_the_orphans.needs_filters(),
+        no_thread_and_no_timer_for_the_wait.only(WithoutPidfd).needs_filters(),
+        no_thread_but_a_runtime_for_the_orphans.needs_filters(),
+        no_thread_for_the_orphans.needs_filters().if_it(R::HAS_OWN_REACTOR),
     ]
 }
 
@@ -216,22 +219,76 @@ pub(super) fn without_threads<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(body).join()).expect("it does not panic")
 }
 
+/// Then the child is asked now and then, by a timer on the reactor.
 fn no_thread_for_the_wait<R: Runtime>() -> io::Result<()> {
     let (child, hold) = held(7)?;
     let mut reaper = reaper::<R, Process>(child);
+    let (other, other_hold) = held(8)?;
+    let mut other = self::reaper::<R, StdChild>(other);
+    let runtime = R::new();
+    without_threads(|| {
+        runtime.block_on(async {
+            for _ in 0..2 {
+                assert!(poll_once(&mut reaper).await.is_none());
+                assert!(poll_once(&mut other).await.is_none());
+            }
+            drop((hold, other_hold));
+            assert_eq!((&mut reaper).await?.code(), Some(7));
+            assert_eq!((&mut other).await?.code(), Some(8));
+            Ok(())
+        })
+    })
+}
+
+/// Nor can the timer be registered: the error says so, and the wait can be repeated.
+fn no_thread_and_no_timer_for_the_wait<R: Runtime>() -> io::Result<()> {
+    let (child, hold) = held(7)?;
+    let child = Process::try_from(child)?;
+    let mut reaper = Reaper::<Refusing<R::Reactor>, _>::new(child);
     let runtime = R::new();
     without_threads(|| {
         for _ in 0..2 {
+            refuse(&[libc::ENOSPC]);
             let end = runtime.block_on(poll_once(&mut reaper)).expect("an error comes at once");
             let error = end.expect_err("there is no thread");
             assert_eq!(error.kind(), io::Error::from_raw_os_error(libc::EAGAIN).kind());
             assert!(error.to_string().contains("thread"), "{error}");
         }
     });
+    refuse(&[]);
     assert!(runtime.block_on(poll_once(&mut reaper)).is_none());
     drop(hold);
     assert_eq!(runtime.block_on(reaper)?.code(), Some(7));
     Ok(())
+}
+
+/// The runtime that runs does what the thread would.
+fn no_thread_but_a_runtime_for_the_orphans<R: Runtime>() -> io::Result<()> {
+    let runtime = R::new();
+    without_threads(|| {
+        runtime.block_on(async {
+            let mut command = CommandOn::<R>::new("cat");
+            command.stdin(std::process::Stdio::piped());
+            let mut children = (0..3).map(|_| command.spawn()).collect::<io::Result<Vec<_>>>()?;
+            let holds: Vec<_> = children.iter_mut().map(|child| child.stdin.take()).collect();
+            drop(children);
+            // One that does not heed SIGTERM, and is killed at the end of its grace period.
+            let mut stubborn = CommandOn::<R>::from(sh("trap '' TERM; echo; read nothing"));
+            stubborn.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            let mut child = stubborn.terminate_on_drop(Duration::from_millis(50)).spawn()?;
+            let _stdin = child.stdin.take();
+            let stdout = child.stdout.take().expect("it was piped");
+            let said = R::read_to_end(stdout);
+            drop(child);
+            said.await?;
+            drop(holds);
+            while !orphans().is_empty() {
+                assert!(CommandOn::<R>::new("true").status().await?.success());
+            }
+            assert!(!has_children());
+            Ok(())
+        })
+    })
 }
 
 /// They are kept, and later calls look after them.

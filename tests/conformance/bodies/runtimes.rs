@@ -4,14 +4,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command as StdCommand;
 use std::thread;
+use std::time::Duration;
 
 use futures_lite::future::{block_on as block_on_nothing, poll_once};
-use pidfd_reaper::{Process, orphans};
+use pidfd_reaper::{OutputLimits, Process, orphans};
 
 use super::Place::WithPidfd;
 use super::{Body, bodies};
-use crate::children::{held, reaper, sh, until, until_no_orphans};
-use crate::leaks::has_children;
+use crate::children::{Flock, held, reaper, sh, until, until_no_orphans};
 use crate::runtimes::{ChildOn, CommandOn, Runtime};
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
@@ -22,7 +22,8 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         standing_still,
         never_there,
         wait_outside_is_an_error.only(WithPidfd).if_it(R::HAS_OWN_REACTOR),
-        output_outside_starts_nothing.if_it(R::HAS_OWN_REACTOR),
+        output_called_outside,
+        output_polled_outside.if_it(R::HAS_OWN_REACTOR),
         without_io.only(WithPidfd).if_it(R::without_io().is_some()),
     ]
 }
@@ -126,13 +127,32 @@ fn wait_outside_is_an_error<R: Runtime>() -> io::Result<()> {
     Ok(())
 }
 
-fn output_outside_starts_nothing<R: Runtime>() -> io::Result<()> {
+/// The runtime is needed where it is polled, not where it is called.
+fn output_called_outside<R: Runtime>() -> io::Result<()> {
     let mut command = CommandOn::<R>::from(sh("echo out; exit 3"));
+    let output = command.output();
+    let output = R::new().block_on(output)?;
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(3), &b"out\n"[..]));
+    let limits = OutputLimits::new().time(Duration::from_secs(600)).grace(Duration::ZERO);
+    let output = command.output_with(limits);
+    assert_eq!(R::new().block_on(output)?.stdout, b"out\n");
+    Ok(())
+}
+
+/// It is an error, and the child is managed.
+fn output_polled_outside<R: Runtime>() -> io::Result<()> {
+    let flock = Flock::new()?;
+    let mut command = CommandOn::<R>::from(flock.command()?);
     let error = block_on_nothing(command.output()).expect_err("there is no runtime");
     assert!(is_about_the_runtime(&error), "{error}");
-    assert!(!has_children());
-    let output = R::new().block_on(async { command.output().await })?;
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(3), &b"out\n"[..]));
+    assert_eq!(orphans().len(), 1);
+    // With a limit that cannot be kept, the child is killed.
+    let limits = OutputLimits::new().time(Duration::from_secs(600));
+    let error = block_on_nothing(command.output_with(limits)).expect_err("there is no runtime");
+    assert!(is_about_the_runtime(&error.error), "{error}");
+    until(|| "it runs on".into(), || orphans().len() == 1);
+    drop((command, flock));
+    until_no_orphans();
     Ok(())
 }
 

@@ -96,6 +96,6 @@ fn usage_of_output_goes_to_the_thief<R: Runtime>() -> io::Result<()> {
     steal(child.id().expect("the record knows no end"));
     let limits = OutputLimits::new();
     let end = R::new().block_on(child.wait_with_output_within(&limits));
-    check_stolen(end.map(|output| output.exit));
+    check_stolen(end.map(|output| output.exit).map_err(io::Error::from));
     Ok(())
 }

@@ -9,19 +9,21 @@ use std::process::{Child as StdChild, ExitStatus, Output};
 
 use rustix::process::Signal;
 
-use super::ending::EndPolicy;
+use super::ending::OnDrop;
 use super::handle::ChildHandle;
-use super::limits::{BoundedOutput, OutputLimits};
+use super::limits::OutputLimits;
 use super::pipe::{Pipe, Stderr, Stdin, Stdout};
 use crate::kernel::exit::Exit;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
+use crate::reap::scope::KillScope;
 
 /// A child process, waited for on the reactor `R`.
 ///
-/// Dropped while it runs, it goes on, and is reaped when it ends, whatever becomes of the runtime;
-/// with [`kill_on_drop`](crate::Command::kill_on_drop) it is killed first.
+/// Dropped while it runs, it goes on, and is reaped when it exits, whatever becomes of the runtime;
+/// with [`kill_on_drop`](crate::Command::kill_on_drop) it is killed first. In a forked process every
+/// call is an error, and the drop does nothing: the child is its parent's.
 ///
 /// The pipes are public fields, to be taken out with [`Option::take`].
 ///
@@ -29,12 +31,12 @@ use crate::reap::reaper::Reaper;
 /// use std::time::Duration;
 /// use pidfd_reaper_core::{Child, Reactor};
 ///
-/// async fn end<R: Reactor>(mut child: Child<R>) -> std::io::Result<()> {
+/// async fn stop<R: Reactor>(mut child: Child<R>) -> std::io::Result<()> {
 ///     if let Some(status) = child.wait_timeout(Duration::from_secs(1)).await? {
-///         println!("it has ended by itself: {status}");
+///         println!("it has exited by itself: {status}");
 ///     } else {
 ///         let end = child.terminate(Duration::from_secs(5)).await?;
-///         println!("it was asked to end: {}, killed: {}", end.status, end.killed);
+///         println!("it was asked to exit: {}, killed: {}", end.status, end.killed);
 ///     }
 ///     Ok(())
 /// }
@@ -55,7 +57,7 @@ pub struct Child<R: Reactor> {
 #[derive(Debug)]
 pub(crate) struct Owned<R: Reactor> {
     pub(crate) reaper: Reaper<R, Process>,
-    pub(crate) policy: EndPolicy,
+    pub(crate) policy: OnDrop,
 }
 
 impl<R: Reactor> Child<R> {
@@ -66,14 +68,14 @@ impl<R: Reactor> Child<R> {
     /// If the child cannot be waited for, since something else reaped it; it is given back in the
     /// error.
     pub fn from_std(mut child: StdChild) -> Result<Self, FromStdError> {
-        match Process::of_std(&mut child) {
-            Ok(process) => Ok(Self::new(Reaper::new(process), child, EndPolicy::default())),
+        match Process::from_std(&mut child, KillScope::Child) {
+            Ok(process) => Ok(Self::new(Reaper::new(process), child, OnDrop::default())),
             Err(error) => Err(FromStdError { error, child }),
         }
     }
 
     /// Nothing in here can fail: from a fork on, the child is owned.
-    pub(crate) fn new(reaper: Reaper<R, Process>, mut child: StdChild, policy: EndPolicy) -> Self {
+    pub(crate) fn new(reaper: Reaper<R, Process>, mut child: StdChild, policy: OnDrop) -> Self {
         let owned = Owned { reaper, policy };
         Self {
             owned,
@@ -83,49 +85,42 @@ impl<R: Reactor> Child<R> {
         }
     }
 
-    /// The process's number; `None` once it was reaped, since then it may be another's.
+    /// The process's PID; `None` once a call has returned its exit.
+    ///
+    /// A child that something else reaped has none any more, and its PID may be reused, before this
+    /// library knows: signal it through the methods here, not by PID.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.owned.reaper.own_id()
     }
 
-    /// Sends `SIGKILL` and returns at once; the child is still to be waited for.
+    /// Sends `SIGKILL` to what is left of the child's [scope](crate::Command::kill_scope) and returns
+    /// at once; the child is still to be waited for.
     ///
     /// The signal goes through the pidfd. It needs no runtime. A child that was reaped through this
-    /// library leaves nothing to kill, and that is no error, as in `tokio::process`.
+    /// library leaves nothing to kill, unless others of its group run on, and that is no error, as in
+    /// `tokio::process`.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if something else reaped the child: no
-    /// stranger is hit. `EPERM` if it runs as another user.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if something else reaped the child: no
+    ///   unrelated process is hit.
+    /// - `EPERM` if it runs as another user.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process.
     pub fn start_kill(&mut self) -> io::Result<()> {
-        let reaper = &self.owned.reaper;
-        if reaper.is_reaped() {
-            return Ok(());
+        let process = self.owned.process();
+        process.guard().check(process.id())?;
+        if process.is_reaped() {
+            return process.signal_what_is_left(Signal::KILL);
         }
-        reaper.signal_in(self.owned.policy.scope, Signal::KILL)
-    }
-
-    /// Kills the child and waits for its end.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`wait`](Self::wait), and `EPERM` if the child runs as another user.
-    ///
-    /// # Cancel safety
-    ///
-    /// The signal is sent by the first poll; after that it is as safe as [`wait`](Self::wait).
-    pub async fn kill(&mut self) -> io::Result<()> {
-        self.owned.kill()?;
-        self.wait().await?;
-        Ok(())
+        process.signal_scope(Signal::KILL)
     }
 
     /// Sends `signal` to the child, through its pidfd.
     ///
     /// # Errors
     ///
-    /// Those of [`Process::signal`]: after the reap it is an error, and no stranger is hit.
+    /// Those of [`Process::signal`]: after the reap it is an error, and no unrelated process is hit.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         self.owned.reaper.signal(signal)
     }
@@ -145,7 +140,7 @@ impl<R: Reactor> Child<R> {
         ChildHandle::new(Process::clone(&self.owned.reaper))
     }
 
-    /// Waits as [`wait`](Self::wait) does, and tells what the child has used.
+    /// Waits as [`wait`](Self::wait) does, and returns what the child has used as well.
     ///
     /// # Errors
     ///
@@ -159,18 +154,20 @@ impl<R: Reactor> Child<R> {
         self.owned.reaper.exit_with(status)
     }
 
-    /// Waits for the child's end; again and again gives the same status.
+    /// Waits for the child's exit; repeated calls return the same status.
     ///
-    /// The child's standard input, if it is still here, is closed first: else a child that reads to
-    /// its end would never end. As soon as the status is known, the pidfd and its registration are
-    /// freed.
+    /// The child's standard input, if it is still here, is closed first: else a child that reads it
+    /// to the end would never exit. As soon as the status is known, the registration is freed, and
+    /// the pidfd as well, unless the [scope](crate::Command::kill_scope) needs it.
     ///
     /// # Errors
     ///
-    /// [`StatusLost`](crate::StatusLost) if something else reaped the child on a kernel that then
-    /// cannot tell the status; [`Reactor::current`]'s error where there is no runtime; `EAGAIN`
-    /// where there is no pidfd, nor a thread to be had. After the latter two the child is as it
-    /// was, and may be waited for again.
+    /// - [`StatusLost`](crate::StatusLost) if something else reaped the child on a kernel that does
+    ///   not keep the status.
+    /// - [`Reactor::current`]'s error where there is no runtime; `EAGAIN` where there is no pidfd and
+    ///   neither a thread can be started nor a timer be registered. After both the child is as it
+    ///   was, and may be waited for again.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process.
     ///
     /// # Cancel safety
     ///
@@ -180,7 +177,7 @@ impl<R: Reactor> Child<R> {
         poll_fn(|cx| Pin::new(&mut self.owned.reaper).poll(cx)).await
     }
 
-    /// Reaps the child if it has ended, without blocking; `None` while it runs.
+    /// Reaps the child if it has exited, without blocking; `None` while it runs.
     ///
     /// It needs no runtime, and leaves standard input open.
     ///
@@ -195,22 +192,21 @@ impl<R: Reactor> Child<R> {
     /// child.
     ///
     /// All three go on together: neither pipe blocks the other, and the child is reaped as soon as
-    /// it ends although a grandchild may still hold a pipe open. A pipe that is not there, or was
-    /// taken, gives nothing. What the child has used is told by
+    /// it exits although a grandchild may still hold a pipe open. A pipe that is not there, or was
+    /// taken, gives nothing. What the child has used is returned by
     /// [`wait_with_output_within`](Self::wait_with_output_within), which needs no limits.
     ///
     /// # Errors
     ///
-    /// Those of [`wait`](Self::wait) and of reading. The child then goes the way of one that is
-    /// dropped.
+    /// Those of [`wait`](Self::wait) and of reading. If something was read by then, the error has
+    /// it: it is an [`OutputError`](crate::OutputError) inside of the [`io::Error`]. The child then
+    /// goes the way of one that is dropped.
     ///
     /// # Cancel safety
     ///
     /// None: what was read is lost with the future, and the child is dropped.
     pub async fn wait_with_output(self) -> io::Result<Output> {
-        let output = self.wait_with_output_within(&OutputLimits::default()).await?;
-        let BoundedOutput { exit, stdout, stderr, .. } = output;
-        Ok(Output { status: exit.status, stdout, stderr })
+        Ok(self.wait_with_output_within(&OutputLimits::default()).await?.into())
     }
 }
 

@@ -9,12 +9,17 @@ use std::path::Path;
 use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::Pid;
+
 use super::child::Child;
-use super::ending::{EndPolicy, OnDrop};
+use super::ending::OnDrop;
+use super::limits::{BoundedOutput, OutputError, OutputLimits};
+use super::output::Prepared;
+use crate::kernel::sys::terminal;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
-use crate::reap::signal::KillScope;
+use crate::reap::scope::KillScope;
 
 /// Builds and starts a child process that is awaited on the reactor `R`.
 ///
@@ -31,7 +36,12 @@ use crate::reap::signal::KillScope;
 /// ```
 pub struct Command<R: Reactor> {
     std: StdCommand,
-    policy: EndPolicy,
+    on_drop: OnDrop,
+    scope: KillScope,
+    /// What [`process_group`](Self::process_group) was set to.
+    group: Option<i32>,
+    /// What the standard library's command has of that by now.
+    std_group: Option<i32>,
     reactor: PhantomData<fn() -> R>,
 }
 
@@ -136,44 +146,53 @@ impl<R: Reactor> Command<R> {
         self
     }
 
-    /// Whether the child is killed when its handle is dropped while it runs; `false` by default.
+    /// Whether the child is killed when its handle is dropped; `false` by default.
     ///
-    /// It is reaped in either case. It takes the place of
-    /// [`terminate_on_drop`](Self::terminate_on_drop).
+    /// What is killed is what is left of its [scope](Self::kill_scope): a child that has exited
+    /// leaves nothing, others of its group may run on. It is reaped in either case. It takes the
+    /// place of [`terminate_on_drop`](Self::terminate_on_drop).
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Self {
-        self.policy.on_drop = if kill_on_drop { OnDrop::Kill } else { OnDrop::Leave };
+        self.on_drop = if kill_on_drop { OnDrop::Kill } else { OnDrop::Leave };
         self
     }
 
     /// What [`kill_on_drop`](Self::kill_on_drop) was set to.
     #[must_use]
     pub fn get_kill_on_drop(&self) -> bool {
-        self.policy.on_drop == OnDrop::Kill
+        self.on_drop == OnDrop::Kill
     }
 
-    /// Has the child asked to end (`SIGTERM`) when its handle is dropped while it runs, and killed
-    /// if it takes longer than `grace`.
+    /// Has what is left of the child's [scope](Self::kill_scope) asked to exit (`SIGTERM`) when its
+    /// handle is dropped, and killed if it takes longer than `grace`.
     ///
-    /// The orphan queue carries it out: no runtime has to live that long, but this process has. If
-    /// there is neither a descriptor nor a thread for that, the child is killed at once. It takes
-    /// the place of [`kill_on_drop`](Self::kill_on_drop).
+    /// The orphan queue does that: no runtime has to live that long, but this process has. If
+    /// there is no descriptor for a timer, or neither a thread nor a runtime that runs, the child is
+    /// killed at once. It takes the place of [`kill_on_drop`](Self::kill_on_drop).
     pub fn terminate_on_drop(&mut self, grace: Duration) -> &mut Self {
-        self.policy.on_drop = OnDrop::Terminate(grace);
+        self.on_drop = OnDrop::Terminate(grace);
         self
     }
 
-    /// Whom killing and terminating means, by call or by drop: the child alone, which is the
-    /// default, or its group.
+    /// Which processes kill, terminate and drop act on: the child alone, which is the default, or
+    /// its group.
     ///
     /// [`KillScope::Group`] makes the child the leader of a group of its own, as
-    /// [`process_group(0)`](Self::process_group) does. When such a child was killed or terminated,
-    /// all that is left of its group is killed at the moment before the child is reaped. What left
-    /// the group (`setsid`, `setpgid`) is not met.
+    /// [`process_group(0)`](Self::process_group) does. `kill`, `terminate`, a limit of
+    /// [`output_with`](Self::output_with) and the drop then act on what is left of the group at that
+    /// time, also after the child has exited and its status was collected; and they act on the child
+    /// itself if it has left its group. What else leaves the group (`setsid`, `setpgid`) is not
+    /// reached.
+    ///
+    /// For that, the handle keeps the child's pidfd after its exit. Before Linux 6.9, or without
+    /// pidfds, it keeps the child's zombie in its place, until the handle is dropped or
+    /// [`kill`](Child::kill), [`terminate`](Child::terminate) or
+    /// [`wait_scope`](Child::wait_scope) has seen the group empty.
+    ///
+    /// A child in a group of its own that reads the terminal is stopped (`SIGTTIN`): it is in the
+    /// background. A signal that this process blocks is blocked in the child too: with `SIGTERM`
+    /// blocked, `terminate` ends in `SIGKILL` after the whole grace period.
     pub fn kill_scope(&mut self, scope: KillScope) -> &mut Self {
-        self.policy.scope = scope;
-        if scope == KillScope::Group {
-            self.std.process_group(0);
-        }
+        self.scope = scope;
         self
     }
 
@@ -197,7 +216,7 @@ impl<R: Reactor> Command<R> {
 
     /// Sets the child's process group; zero makes it the leader of a new one.
     pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
-        self.std.process_group(pgroup);
+        self.group = Some(pgroup);
         self
     }
 
@@ -230,9 +249,11 @@ impl<R: Reactor> Command<R> {
     /// Those of [`std::process::Command::spawn`]: `NotFound`, `PermissionDenied`, `EAGAIN` at a
     /// limit of processes, `EMFILE` with no descriptors for its pipes.
     pub fn spawn(&mut self) -> io::Result<Child<R>> {
+        self.set_group();
         let child = self.std.spawn()?;
-        let reaper = Reaper::of_started(Process::of_started(&child));
-        Ok(Child::new(reaper, child, self.policy))
+        let process = Process::from_spawned(Pid::from_child(&child), self.scope);
+        let reaper = Reaper::from_spawned(process);
+        Ok(Child::new(reaper, child, self.on_drop))
     }
 
     /// Starts the child through `with`, which may do it in a way of its own.
@@ -245,12 +266,23 @@ impl<R: Reactor> Command<R> {
         &mut self,
         with: impl FnOnce(&mut StdCommand) -> io::Result<StdChild>,
     ) -> io::Result<Child<R>> {
+        self.set_group();
         let mut child = with(&mut self.std)?;
-        let process = Process::of_std(&mut child)?;
-        Ok(Child::new(Reaper::new(process), child, self.policy))
+        let process = Process::from_std(&mut child, self.scope)?;
+        Ok(Child::new(Reaper::new(process), child, self.on_drop))
     }
 
-    /// Starts the child now; the future waits for its end. Pipes, if any were asked for, are
+    /// Sets the group of the standard library's command, which cannot be unset there: after a group
+    /// of its own the child is put into ours, where it would be without.
+    fn set_group(&mut self) {
+        let wanted = if self.scope == KillScope::Group { Some(0) } else { self.group };
+        if wanted != self.std_group {
+            self.std.process_group(wanted.unwrap_or_else(terminal::own_group));
+            self.std_group = wanted;
+        }
+    }
+
+    /// Starts the child now; the future waits for its exit. Pipes, if any were asked for, are
     /// closed.
     ///
     /// # Errors
@@ -270,29 +302,61 @@ impl<R: Reactor> Command<R> {
     }
 
     /// Starts the child now, its output and error piped; the future collects both and waits for its
-    /// end.
+    /// exit.
     ///
     /// The standard library's [`Output`] has no room for what the child has used:
-    /// [`output_with`](Self::output_with), without limits, tells that too.
+    /// [`output_with`](Self::output_with), without limits, returns that too.
     ///
     /// # Errors
     ///
-    /// [`Reactor::current`]'s where this is called outside a runtime: no child is started then.
-    /// Those of [`spawn`](Self::spawn) and [`Child::wait_with_output`].
+    /// Those of [`spawn`](Self::spawn) and [`Child::wait_with_output`]: what was read is in the
+    /// error.
     ///
     /// # Cancel safety
     ///
     /// None: what was read is lost with the future, and the child is dropped.
     pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<R> {
+        let output = self.output_with(OutputLimits::new());
+        async { Ok(output.await?.into()) }
+    }
+
+    /// Starts the child now, its output and error piped; the future collects both within `limits`.
+    ///
+    /// All that the limits need is made before the child is started. A limit acts on the
+    /// [scope](Self::kill_scope) of the child.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`output`](Self::output); `EMFILE`, `ENOSPC` or the like if no timer can be made or
+    /// registered: then no child is started. An error that comes later kills the child if it has a
+    /// limit, and has what was read: see [`OutputError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// None: what was read is lost with the future, and the child is dropped.
+    pub fn output_with(
+        &mut self,
+        limits: OutputLimits,
+    ) -> impl Future<Output = Result<BoundedOutput, OutputError>> + use<R> {
         self.std.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = R::current().and_then(|_| self.spawn());
-        async { child?.wait_with_output().await }
+        let started = Prepared::new(&limits).and_then(|prepared| Ok((self.spawn()?, prepared)));
+        async move {
+            let (child, prepared) = started?;
+            child.collect(&limits, prepared).await
+        }
     }
 }
 
 impl<R: Reactor> From<StdCommand> for Command<R> {
     fn from(std: StdCommand) -> Self {
-        Self { std, policy: EndPolicy::default(), reactor: PhantomData }
+        Self {
+            std,
+            on_drop: OnDrop::default(),
+            scope: KillScope::default(),
+            group: None,
+            std_group: None,
+            reactor: PhantomData,
+        }
     }
 }
 
@@ -300,7 +364,8 @@ impl<R: Reactor> fmt::Debug for Command<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
             .field("std", &self.std)
-            .field("kill_on_drop", &self.policy)
+            .field("on_drop", &self.on_drop)
+            .field("kill_scope", &self.scope)
             .finish_non_exhaustive()
     }
 }

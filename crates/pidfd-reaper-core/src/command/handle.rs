@@ -1,4 +1,4 @@
-//! `ChildHandle`: one child in many hands.
+//! `ChildHandle`: a handle to a child for any number of tasks.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,11 +12,14 @@ use crate::kernel::exit::Exit;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::readiness::Readiness;
+use crate::reap::scope::ScopeWait;
 
-/// Signals a child and waits for it beside its [`Child`](crate::Child), from as many tasks as like.
+/// A cloneable handle to signal and wait for a child from any number of tasks, beside its
+/// [`Child`](crate::Child).
 ///
-/// Clones are cheap. All who wait get the same status, also after the `Child` was dropped. A handle
-/// owns nothing: dropping it does nothing to the child.
+/// Clones are cheap. All waits return the same status, also after the `Child` was dropped. A handle
+/// owns nothing: dropping it does nothing to the child. It knows the child's
+/// [scope](crate::Command::kill_scope).
 ///
 /// While several wait at once, each after the first takes a descriptor of its own for that time: a
 /// reactor takes one only once.
@@ -41,7 +44,8 @@ impl<R: Reactor> ChildHandle<R> {
         Self { process, reactor: PhantomData }
     }
 
-    /// The process's number; `None` once it was reaped.
+    /// The process's PID; `None` once a call has returned its exit. See
+    /// [`Child::id`](crate::Child::id).
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.process.own_id()
@@ -65,17 +69,21 @@ impl<R: Reactor> ChildHandle<R> {
         self.process.signal_group(signal)
     }
 
-    /// Sends `SIGKILL` to the child, and returns at once.
+    /// Sends `SIGKILL` to what is left of the child's [scope](crate::Command::kill_scope), and
+    /// returns at once.
     ///
     /// # Errors
     ///
-    /// Those of [`Process::signal`]: [`InvalidInput`](io::ErrorKind::InvalidInput) once it was
-    /// reaped.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if nothing is left: the child was reaped, and
+    ///   its group, if that is its scope, is empty. Before Linux 6.9 also once the `Child` was
+    ///   dropped and the leader of the group has exited: then the group is out of reach.
+    /// - `EPERM` if the child runs as another user.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process.
     pub fn kill(&self) -> io::Result<()> {
-        self.process.signal(Signal::KILL)
+        self.process.signal_scope(Signal::KILL)
     }
 
-    /// Waits for the child's end. Its standard input is not closed: that is its owner's.
+    /// Waits for the child's exit. Its standard input is not closed: that is its owner's.
     ///
     /// # Errors
     ///
@@ -86,10 +94,28 @@ impl<R: Reactor> ChildHandle<R> {
     /// It may be dropped at any time and called again, also in another runtime.
     pub async fn wait(&self) -> io::Result<ExitStatus> {
         let (mut process, mut readiness) = (self.process.clone(), Readiness::<R>::Unregistered);
-        poll_fn(|cx| readiness.poll_exit(&mut process, cx)).await
+        let guard = process.guard();
+        poll_fn(|cx| readiness.poll_exit(&mut process, guard, cx)).await
     }
 
-    /// Waits as [`wait`](Self::wait) does, and tells what the child has used.
+    /// Waits until the child has exited and nothing of its [scope](crate::Command::kill_scope) runs,
+    /// as [`Child::wait_scope`](crate::Child::wait_scope) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Child::wait`](crate::Child::wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`wait`](Self::wait).
+    pub async fn wait_scope(&self) -> io::Result<ExitStatus> {
+        let status = self.wait().await?;
+        let mut scope = ScopeWait::<R>::new(self.process.clone());
+        poll_fn(|cx| scope.poll(cx)).await?;
+        Ok(status)
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and returns what the child has used as well.
     ///
     /// # Errors
     ///
@@ -103,7 +129,7 @@ impl<R: Reactor> ChildHandle<R> {
         self.process.exit_with(status)
     }
 
-    /// The child's end if it is known or can be told without waiting; `None` while it runs.
+    /// The child's status if it has exited; `None` while it runs.
     ///
     /// # Errors
     ///

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, read, readv, write, writev};
 
+use crate::kernel::retry;
 use crate::reactor::{Interest, Reactor};
 use crate::reap::lazy::LazyFd;
 
@@ -70,18 +71,27 @@ const ROOM: usize = 32;
 /// It is made non-blocking and registered by the first read or write that has to wait. So it can be
 /// made outside a runtime, moves to another, and costs nothing if it is only handed on.
 ///
+/// It yields: after a number of operations that did not have to wait, a poll is not ready although
+/// the next would be, and the task is polled again after others.
+///
 /// # Cancel safety
 ///
 /// A poll that is not ready has read or written nothing.
 pub struct Pipe<R: Reactor, K: End> {
     fd: LazyFd<R>,
+    /// How many operations have succeeded in a row.
+    in_a_row: u8,
     end: PhantomData<K>,
 }
+
+/// After so many operations that did not have to wait, other tasks have their turn: a child that is
+/// faster than the task would keep the executor for itself.
+const MOST_IN_A_ROW: u8 = 64;
 
 impl<R: Reactor, K: End> Pipe<R, K> {
     /// Takes over the standard library's pipe.
     pub fn from_std(pipe: K::Std) -> Self {
-        Self { fd: LazyFd::blocking(pipe.into()), end: PhantomData }
+        Self { fd: LazyFd::blocking(pipe.into()), in_a_row: 0, end: PhantomData }
     }
 
     /// Gives the descriptor back, out of the reactor and blocking again, as other programs expect
@@ -107,9 +117,16 @@ impl<R: Reactor, K: End> Pipe<R, K> {
     fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,
-        op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+        mut op: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Poll<io::Result<T>> {
-        self.fd.poll_io(cx, K::INTEREST, op)
+        if self.in_a_row == MOST_IN_A_ROW {
+            self.in_a_row = 0;
+            R::yield_now(cx);
+            return Poll::Pending;
+        }
+        let polled = self.fd.poll_io(cx, K::INTEREST, |fd| Ok(retry(|| op(fd))?));
+        self.in_a_row = if polled.is_ready() { self.in_a_row + 1 } else { 0 };
+        polled
     }
 }
 
@@ -121,7 +138,7 @@ impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
     /// Those of read(2), of the registration, and of [`Reactor::current`] where there is no
     /// runtime.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |fd| Ok(read(fd, &mut *buf)?))
+        self.poll_io(cx, |fd| read(fd, &mut *buf))
     }
 
     /// Reads into several buffers, like [`poll_read`](Self::poll_read).
@@ -134,7 +151,7 @@ impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |fd| Ok(readv(fd, bufs)?))
+        self.poll_io(cx, |fd| readv(fd, bufs))
     }
 
     /// Appends to `buf` what it has room for, without writing to that room first; makes some room
@@ -151,15 +168,15 @@ impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
         if buf.capacity() == buf.len() {
             buf.reserve(ROOM);
         }
-        self.poll_io(cx, |fd| Ok(read(fd, spare_capacity(buf))?))
+        self.poll_io(cx, |fd| read(fd, spare_capacity(buf)))
     }
 }
 
 impl<R: Reactor, K: ReadEnd> Pipe<R, K> {
-    /// [`poll_append`](Self::poll_append) of one that was polled before, without waiting or asking
-    /// the reactor.
+    /// [`poll_append`](Self::poll_append), without waiting or asking the reactor.
     pub(crate) fn append_now(&mut self, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-        match read(&self.fd, spare_capacity(buf)) {
+        self.fd.make_nonblocking()?;
+        match retry(|| read(&self.fd, spare_capacity(buf))) {
             Err(Errno::AGAIN) => Poll::Pending,
             done => Poll::Ready(done.map_err(io::Error::from)),
         }
@@ -174,7 +191,7 @@ impl<R: Reactor> Pipe<R, Stdin> {
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if nobody has the other end any more; else as for
     /// reading.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |fd| Ok(write(fd, buf)?))
+        self.poll_io(cx, |fd| write(fd, buf))
     }
 
     /// Writes from several buffers, like [`poll_write`](Self::poll_write).
@@ -187,7 +204,7 @@ impl<R: Reactor> Pipe<R, Stdin> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |fd| Ok(writev(fd, bufs)?))
+        self.poll_io(cx, |fd| writev(fd, bufs))
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, 
 
 use super::terminal;
 use crate::kernel::sys::signals::{HeldSignals, TakenSignal};
-use crate::reap::signal::KillScope;
+use crate::reap::scope::KillScope;
 
 /// How many children are reaped in a row before signals are looked at again.
 const BATCH: usize = 256;

@@ -11,7 +11,7 @@ use super::guard::Guard;
 use super::terminal;
 use crate::kernel::sys::fork::SingleThread;
 use crate::kernel::sys::signals::HeldSignals;
-use crate::reap::signal::KillScope;
+use crate::reap::scope::KillScope;
 
 /// Takes in and reaps the strangers that the program's descendants leave behind, and only those:
 /// as PID 1 of a container, or as a

@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
+use super::retry;
+
 /// A private epoll in which each descriptor is watched for the edge of its readiness to be read.
 ///
 /// It is itself a descriptor that is readable while an edge is to be taken: a level-triggered
@@ -28,7 +30,7 @@ impl EdgeEpoll {
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`: out of descriptors or memory.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
+        Ok(Self(retry(|| epoll::create(CreateFlags::CLOEXEC))?))
     }
 
     /// Watches `fd`; what is ready already counts as an edge. `key` comes back with its edges.
@@ -38,7 +40,7 @@ impl EdgeEpoll {
     /// `ENOSPC` (`/proc/sys/fs/epoll/max_user_watches`), `ENOMEM`; `EEXIST` if it is watched
     /// already.
     pub fn add(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), ALL)?)
+        self.add_with(fd, key, ALL)
     }
 
     /// Watches `fd` for one edge. After that it stays in here, silently.
@@ -47,7 +49,7 @@ impl EdgeEpoll {
     ///
     /// Those of [`add`](Self::add).
     pub fn add_once(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), ALL | EventFlags::ONESHOT)?)
+        self.add_with(fd, key, ALL | EventFlags::ONESHOT)
     }
 
     /// Watches `fd`, which was added for one edge, for all that come. What is ready now counts as
@@ -57,7 +59,7 @@ impl EdgeEpoll {
     ///
     /// `ENOENT` if it is not watched at all.
     pub fn change_to_all(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        Ok(epoll::modify(&self.0, fd, EventData::new_u64(key), ALL)?)
+        Ok(retry(|| epoll::modify(&self.0, fd, EventData::new_u64(key), ALL))?)
     }
 
     /// Watches `fd` no more.
@@ -66,24 +68,35 @@ impl EdgeEpoll {
     ///
     /// `ENOENT` if it is not watched.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(epoll::delete(&self.0, fd)?)
+        Ok(retry(|| epoll::delete(&self.0, fd))?)
+    }
+
+    fn add_with(&self, fd: BorrowedFd<'_>, key: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(retry(|| epoll::add(&self.0, fd, EventData::new_u64(key), flags))?)
     }
 
     /// Takes what edges there are, up to 64, without blocking, and gives `each` their keys.
     ///
     /// # Errors
     ///
-    /// None that `epoll_wait(2)` documents can happen here; they are passed on if they do.
+    /// `EINTR` if a signal interrupts it again and again; a filter's refusal; `EBADF` or `EINVAL` if
+    /// the program has closed the descriptor.
     pub fn take(&self, each: impl FnMut(u64)) -> io::Result<()> {
         self.wait(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }), each)
     }
 
     /// The same, but blocks until there are edges, or for `timeout`.
-    pub(crate) fn wait(&self, timeout: Option<&Timespec>, each: impl FnMut(u64)) -> io::Result<()> {
-        let mut edges = [MaybeUninit::uninit(); 64];
-        let (edges, _) = epoll::wait(&self.0, &mut edges, timeout)?;
-        edges.iter().map(|edge| edge.data.u64()).for_each(each);
-        Ok(())
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<&Timespec>,
+        mut each: impl FnMut(u64),
+    ) -> io::Result<()> {
+        Ok(retry(|| {
+            let mut edges = [MaybeUninit::uninit(); 64];
+            let (edges, _) = epoll::wait(&self.0, &mut edges, timeout)?;
+            edges.iter().map(|edge| edge.data.u64()).for_each(&mut each);
+            Ok(())
+        })?)
     }
 }
 

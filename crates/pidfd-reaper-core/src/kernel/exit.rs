@@ -1,4 +1,4 @@
-//! How a process ended, and the error for a status that nobody can give any more.
+//! How a process exited, and the error for a status that is lost.
 
 use std::error::Error;
 use std::fmt;
@@ -7,21 +7,21 @@ use std::process::ExitStatus;
 
 use super::usage::ResourceUsage;
 
-/// How a process ended: its status, and what it has used.
+/// How a process exited: its status, and what it has used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
     /// The status that `wait(2)` gives.
     pub status: ExitStatus,
     /// What it used; `None` where the status was recovered after something else had reaped the
-    /// process: the usage goes to whoever reaps.
+    /// process: the kernel reports the usage to whatever reaps.
     pub usage: Option<ResourceUsage>,
 }
 
-/// The error for a child that something else reaped, on a kernel that no longer tells its status.
+/// The error for a child that something else reaped, on a kernel that does not keep its status.
 ///
-/// It is inside of the [`io::Error`] of a wait: [`StatusLost::is`] tells it from others. Waiting
-/// again gives it again; it never becomes a hang.
+/// It is inside of the [`io::Error`] of a wait: [`StatusLost::is`] recognizes it. Waiting again
+/// returns it again; it never becomes a hang.
 ///
 /// Either another part of the program reaps children that are not its own (`waitpid(-1)`, a SIGCHLD
 /// handler that loops), or `SIGCHLD` is ignored (`SIG_IGN`, `SA_NOCLDWAIT`), so that the kernel
@@ -32,8 +32,15 @@ pub struct StatusLost {
 }
 
 impl StatusLost {
-    pub(crate) fn of(pid: Option<u32>) -> io::Error {
-        io::Error::other(Self { pid })
+    /// The error of the process `pid`, as an implementation of [`Wait`](crate::Wait) returns it.
+    ///
+    /// ```
+    /// let error = std::io::Error::from(pidfd_reaper_core::StatusLost::new(Some(4711)));
+    /// assert!(pidfd_reaper_core::StatusLost::is(&error));
+    /// ```
+    #[must_use]
+    pub fn new(pid: Option<u32>) -> Self {
+        Self { pid }
     }
 
     /// Whether `error` says that a status was lost.
@@ -59,3 +66,9 @@ impl fmt::Display for StatusLost {
 }
 
 impl Error for StatusLost {}
+
+impl From<StatusLost> for io::Error {
+    fn from(error: StatusLost) -> Self {
+        Self::other(error)
+    }
+}

@@ -1,4 +1,4 @@
-//! What is left to be known of a process that something else reaps, or that is no child of ours.
+//! What a pidfd shows of a process that something else reaps, or that is no child of this one.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -9,31 +9,37 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::WaitIdOptions;
 
-use super::exit::{Exit, StatusLost};
-use super::pidfd::Pidfd;
+use super::exit::Exit;
+use super::pidfd::{Pidfd, ReapError};
 use super::support::Support;
-use super::sys;
+use super::{retry, sys};
 
 impl Pidfd {
-    /// What is left to be known of a process that `waitid` denies.
-    pub(super) fn exit_of_stolen(&self) -> io::Result<Option<Exit>> {
-        // Taken before the question: a process that is gone by now has left its status behind.
-        let events = self.events()?;
+    /// The exit of a process for which `waitid` answers `ECHILD`.
+    pub(super) fn exit_of_stolen(&self) -> Result<Option<Exit>, ReapError> {
+        // Poll before `PIDFD_GET_INFO`: if it shows the hang-up, the exit info is there.
+        let events = self.events().map_err(ReapError::Call)?;
+        if events.is_empty() {
+            return Err(ReapError::NotChild);
+        }
         match self.status_left() {
             Ok(Some(status)) => Ok(Some(Exit { status, usage: None })),
-            // It has ended, and whoever takes the status is not done with it. The hang-up will say
-            // so.
+            // It has exited, and whatever reaps it is not done with it. The hang-up will show that.
             Ok(None) if events.contains(PollFlags::IN) && !events.contains(PollFlags::HUP) => {
                 Ok(None)
             }
-            _ => Err(StatusLost::of(self.number())),
+            _ => Err(ReapError::StatusLost),
         }
     }
 
-    /// Whether a process, of whomever, has ended; and its status, where that is told.
-    ///
-    /// It reaps nothing.
-    pub(crate) fn poll_end(&self) -> io::Result<Poll<Option<ExitStatus>>> {
+    /// Whether the process has exited, be it a child of this one or not. A zombie has.
+    pub(crate) fn has_exited(&self) -> io::Result<bool> {
+        Ok(!self.events()?.is_empty())
+    }
+
+    /// The status of a process that has exited, where the kernel shows it; `Pending` while it runs,
+    /// and, on Linux 6.9 and later, until its parent has reaped it. It reaps nothing.
+    pub(crate) fn poll_status(&self) -> io::Result<Poll<Option<ExitStatus>>> {
         let events = self.events()?;
         if events.is_empty() {
             return Ok(Poll::Pending);
@@ -44,7 +50,7 @@ impl Pidfd {
         }
         Ok(match self.status_left() {
             Ok(Some(status)) => Poll::Ready(Some(status)),
-            // Its parent has not reaped it. The hang-up will say when.
+            // Its parent has not reaped it. The hang-up will show when.
             Ok(None) if !events.contains(PollFlags::HUP) => Poll::Pending,
             _ => Poll::Ready(None),
         })
@@ -53,15 +59,15 @@ impl Pidfd {
     /// The status of a process that was reaped, by anyone; `None` while it was not, or on a kernel
     /// that does not keep it.
     fn status_left(&self) -> Result<Option<ExitStatus>, Errno> {
-        let ask = || sys::pidfd_info(self.fd(), sys::PIDFD_INFO_EXIT);
+        let ask = || retry(|| sys::pidfd_info(self.fd(), sys::PIDFD_INFO_EXIT));
         let info = match ask() {
-            // Reaped between the kernel's looks at what is left of it and at itself, it is nowhere:
-            // by now it has left its status.
+            // A process that is reaped between the kernel's look at its exit info and the look at
+            // the process itself is found in neither place. By now its exit info is there.
             Err(Errno::SRCH) => ask(),
             answer => answer,
         }?;
-        let is_told = info.mask & sys::PIDFD_INFO_EXIT != 0;
-        Ok(is_told.then(|| status_from_raw(info.exit_code)))
+        let has_status = info.mask & sys::PIDFD_INFO_EXIT != 0;
+        Ok(has_status.then(|| status_from_raw(info.exit_code)))
     }
 }
 
@@ -77,9 +83,9 @@ mod tests {
     use super::*;
     use crate::kernel::support::KernelSupport;
 
-    /// In that instant the kernel says that there is no such process, and has its status.
+    /// The kernel answers `ESRCH` at that moment, and has the status.
     #[test]
-    fn reaped_in_the_midst_of_the_question_its_status_is_there() {
+    fn a_process_that_is_reaped_during_the_call_has_its_status() {
         let recovers = KernelSupport::probe().exit_info.is_ok();
         for _ in 0..1000 {
             let mut child = Command::new("true").spawn().unwrap();
@@ -87,14 +93,14 @@ mod tests {
             let thief = thread::spawn(move || child.wait());
             while pidfd.events().unwrap().is_empty() {}
             let end = loop {
-                // As one asks who may not wait for it.
+                // What a process that is not the parent calls.
                 if let Some(end) = pidfd.exit_of_stolen().transpose() {
                     break end;
                 }
             };
             match end {
                 Ok(exit) => assert!(recovers && exit.status.success()),
-                Err(error) => assert!(!recovers && StatusLost::is(&error), "{error}"),
+                Err(error) => assert!(!recovers && error == ReapError::StatusLost, "{error:?}"),
             }
             thief.join().unwrap().unwrap();
         }

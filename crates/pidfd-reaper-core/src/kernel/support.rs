@@ -15,6 +15,7 @@ use rustix::process::{PidfdFlags, WaitIdOptions, getpid, pidfd_open};
 use rustix::thread::gettid;
 
 use super::pidfd::Pidfd;
+use super::retry;
 use super::sys::{self, Target};
 
 /// A feature of the kernel that was not asked for yet, works, or was refused.
@@ -35,6 +36,11 @@ impl Feature {
             Self::UNKNOWN | Self::WORKS => None,
             errno => Some(Errno::from_raw_os_error(errno)),
         }
+    }
+
+    /// Whether it was seen to work.
+    pub(crate) fn is_known_to_work(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::WORKS
     }
 
     pub(crate) fn works(&self) {
@@ -59,6 +65,8 @@ pub(crate) struct Support {
     pub(crate) pidfd_open: Feature,
     pub(crate) nonblock: Feature,
     pub(crate) wait_by_pidfd: Feature,
+    pub(crate) waitid: Feature,
+    pub(crate) signal_group: Feature,
 }
 
 impl Support {
@@ -67,6 +75,8 @@ impl Support {
             pidfd_open: Feature::unknown(),
             nonblock: Feature::unknown(),
             wait_by_pidfd: Feature::unknown(),
+            waitid: Feature::unknown(),
+            signal_group: Feature::unknown(),
         }
     }
 
@@ -161,10 +171,9 @@ fn copy(error: &io::Error) -> io::Error {
 /// Asks for the exit information of a thread that has ended: like a process that something reaped.
 fn probe_exit_info() -> Result<(), Errno> {
     const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(rustix::fs::OFlags::EXCL.bits());
-    let thread = thread::Builder::new()
-        .name("pidfd-probe".into())
-        .stack_size(crate::THREAD_STACK)
-        .spawn(|| pidfd_open(gettid(), PIDFD_THREAD))
+    let builder = thread::Builder::new().name("pidfd-probe".into());
+    let open = || retry(|| pidfd_open(gettid(), PIDFD_THREAD));
+    let thread = sys::with_signals_blocked(|| builder.spawn(open))
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
     let pidfd = thread.join().unwrap_or(Err(Errno::IO))?;
     // The thread was joined a moment before the kernel has let go of it: wait for the hang-up.

@@ -5,17 +5,17 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod fork;
+pub(crate) mod generation;
 pub(crate) mod signals;
 pub(crate) mod terminal;
 
-use std::ffi::{c_int, c_long, c_uint};
+use std::ffi::{c_int, c_uint};
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl;
@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, WaitIdOptions};
 
 use super::usage::ResourceUsage;
 
-/// Whom [`waitid`] asks about.
+/// The process that [`waitid`] asks about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'fd> {
     Pid(Pid),
@@ -32,8 +32,8 @@ pub(crate) enum Target<'fd> {
 
 /// `waitid` with its fifth argument, which the C libraries hide: the usage comes with the status.
 ///
-/// `None` means that nothing of what `options` ask for has happened.
-/// See [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html).
+/// `None` means that nothing of what `options` ask for has happened. A signal may interrupt it
+/// (`EINTR`). See [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html).
 pub(crate) fn waitid(
     target: Target<'_>,
     options: WaitIdOptions,
@@ -69,7 +69,8 @@ pub(crate) fn waitid(
     let status = match info.si_code {
         libc::CLD_EXITED => (value & 0xff) << 8,
         libc::CLD_DUMPED => value | 0x80,
-        // Of a child that this very process traces, stops are told unasked.
+        // The kernel reports the stops of a child that this very process traces without being
+        // asked for stops.
         libc::CLD_STOPPED | libc::CLD_TRAPPED if !options.contains(WaitIdOptions::STOPPED) => {
             return Ok(None);
         }
@@ -80,10 +81,41 @@ pub(crate) fn waitid(
     Ok(Some((ExitStatus::from_raw(status), ResourceUsage::from_raw(usage))))
 }
 
+/// Reaps the child `pid` if it has exited: `wait4` with `WNOHANG`, for where `waitid` is refused.
+///
+/// See [wait4(2)](https://man7.org/linux/man-pages/man2/wait4.2.html).
+pub(crate) fn wait4(pid: Pid) -> Result<Option<(ExitStatus, ResourceUsage)>, Errno> {
+    let (mut status, mut usage): (c_int, RawUsage) = (0, [0; 18]);
+    // SAFETY: the kernel writes an int and a struct rusage, to which both pointers are valid for the
+    // length of the call. The other arguments are integers.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_wait4,
+            pid.as_raw_nonzero().get(),
+            &raw mut status,
+            libc::WNOHANG,
+            &raw mut usage,
+        )
+    };
+    match answer {
+        -1 => Err(last_errno()),
+        0 => Ok(None),
+        // Without WUNTRACED it reports stops to a tracer only.
+        _ if libc::WIFSTOPPED(status) => Ok(None),
+        _ => Ok(Some((ExitStatus::from_raw(status), ResourceUsage::from_raw(usage)))),
+    }
+}
+
 /// The kernel's `struct rusage`: two times of seconds and microseconds, then fourteen counters.
 ///
 /// Not libc's: on 32-bit machines with 64-bit times that one is not what the system call writes.
-pub(crate) type RawUsage = [c_long; 18];
+pub(crate) type RawUsage = [KernelLong; 18];
+
+/// The kernel's `long` in that structure: x32 has 32-bit pointers, and a 64-bit kernel's layout.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "32"))]
+pub(crate) type KernelLong = i64;
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "32")))]
+pub(crate) type KernelLong = std::ffi::c_long;
 
 /// Sends `signal` to the process, or to the group it leads; no signal only asks whether it could
 /// be.
@@ -144,38 +176,30 @@ pub(crate) struct PidfdInfo {
 
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
-/// Blocks every signal in the calling thread.
+/// Runs `start` with every signal blocked in the calling thread: a thread that it starts inherits
+/// that mask, and has it from its first instruction on.
 ///
-/// The library's own threads do this first: a handler of the program then never runs on their small
-/// stacks, and a signal that the program waits for in a thread of its own is never taken from it.
-pub(crate) fn block_signals_in_this_thread() {
-    // SAFETY: `set` is written by sigfillset before it is read; only this thread's mask changes.
-    unsafe {
-        let mut set = mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
+/// So a handler of the program never runs on a thread of this library, and a signal that the program
+/// waits for in a thread of its own is never taken from it.
+pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+    /// Restores the mask also if `start` panics.
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the set was filled by the call that changed the mask; only this thread's mask
+            // changes.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        }
     }
-}
-
-/// How many forks lie between the process in which this library was first used and this one.
-///
-/// A process that was forked off finds the memory of its parent, but neither its threads nor its
-/// children. It is told by a number that a `pthread_atfork` handler counts up in the child: unlike
-/// the process's own number it costs no system call, and is never the same in another pid
-/// namespace.
-pub(crate) fn forks() -> u32 {
-    static FORKS: AtomicU32 = AtomicU32::new(0);
-    static COUNTED: AtomicBool = AtomicBool::new(false);
-    extern "C" fn count() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    // Not a `Once`: a fork in the midst of one would leave it locked in the child for ever.
-    if !COUNTED.load(Ordering::Relaxed) && !COUNTED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handler is a function of this program that only adds to an atomic, which is
-        // allowed in the child of a fork. If there is no memory for it, forks go uncounted.
-        unsafe { libc::pthread_atfork(None, None, Some(count)) };
-    }
-    FORKS.load(Ordering::Relaxed)
+    // SAFETY: sigset_t is plain data, for which zero is a value. `all` is written by sigfillset
+    // before it is read; only this thread's mask changes.
+    let _restore = unsafe {
+        let (mut all, mut before) = mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        Restore(before)
+    };
+    start()
 }
 
 fn last_errno() -> Errno {

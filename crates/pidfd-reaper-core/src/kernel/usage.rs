@@ -1,9 +1,8 @@
 //! What a process has used, as the kernel counts it when the process is reaped.
 
-use std::ffi::c_long;
 use std::time::Duration;
 
-use super::sys::RawUsage;
+use super::sys::{KernelLong, RawUsage};
 
 /// The resources that a reaped child, and those of its children that it waited for, have used.
 ///
@@ -49,6 +48,6 @@ impl ResourceUsage {
     }
 }
 
-fn time(seconds: c_long, micros: c_long) -> Duration {
+fn time(seconds: KernelLong, micros: KernelLong) -> Duration {
     Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(micros).unwrap_or(0) * 1000)
 }

@@ -1,137 +1,161 @@
-//! `StateChanges`: the stops and continuations of one child, told to all who asked for them.
+//! `StateChanges`: the stops and continuations of one child, published to all who asked for them.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use event_listener::{Event, EventListener};
 use rustix::process::Signal;
 
-use crate::kernel::sys;
+use super::wakers::{Wakers, wake_all};
+use crate::kernel::fork_guard::ForkGuard;
 
-/// What has happened to a child that did not end it.
+/// What has happened to a child other than its exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateChange {
     /// This signal has stopped it: `SIGSTOP`, `SIGTSTP`, `SIGTTIN` or `SIGTTOU`.
     Stopped(Signal),
-    /// It was stopped, and `SIGCONT` has made it go on.
+    /// It was stopped, and `SIGCONT` has continued it.
     Continued,
 }
 
 /// What has happened to the child since the stream was made, as
 /// [`Child::state_changes`](crate::Child::state_changes) gives it.
 ///
-/// A stream that is asked late gives the last change only: it keeps nothing but which of them it
-/// has given. So does the kernel, whose last change replaces one that nobody has taken.
+/// A stream that is polled late returns the last change only: it keeps nothing but which of them it
+/// has returned. So does the kernel, whose last change replaces one that was not collected.
 pub struct StateChanges {
-    news: Arc<News>,
-    /// The number of the last change that was given.
-    given: u64,
-    listener: Option<EventListener>,
+    broadcast: Arc<Broadcast>,
+    /// The number of the last change that was returned.
+    returned: u64,
+    key: Option<u64>,
 }
 
 impl StateChanges {
     /// Begins with the stop that the child is in.
-    pub(super) fn of(news: Arc<News>) -> Self {
-        let now = *news.now();
-        let is_stopped = !now.ended && matches!(now.change, Some(StateChange::Stopped(_)));
-        Self { news, given: now.number - u64::from(is_stopped), listener: None }
+    pub(super) fn new(broadcast: Arc<Broadcast>) -> Self {
+        let now = broadcast.state().snapshot;
+        let is_stopped = !now.exited && matches!(now.change, Some(StateChange::Stopped(_)));
+        Self { broadcast, returned: now.number - u64::from(is_stopped), key: None }
     }
 
-    /// The stream of a child that has ended.
-    pub(super) fn ended() -> Self {
-        let news = Arc::new(News::default());
-        news.end();
-        Self::of(news)
+    /// The stream of a child that has exited.
+    pub(super) fn exited() -> Self {
+        let broadcast = Arc::new(Broadcast::default());
+        broadcast.publish_exit();
+        Self::new(broadcast)
     }
 
-    /// Waits for the next change; `None` once the child has ended.
+    /// Waits for the next change; `None` once the child has exited.
+    ///
+    /// In a process that was forked from the child's parent it is `None` at once.
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped at any time and called again, also in another runtime: what was not given
-    /// is given then.
+    /// It may be dropped at any time and called again, also in another runtime: what was not
+    /// returned is returned then.
     pub async fn next(&mut self) -> Option<StateChange> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// What [`next`](Self::next) polls. No runtime is needed: a thread wakes the task.
+    /// What [`next`](Self::next) polls. It needs no runtime: a thread wakes the task.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StateChange>> {
-        loop {
-            let now = *self.news.now();
-            if now.number > self.given {
-                self.given = now.number;
-                return Poll::Ready(now.change);
-            }
-            if now.ended || !self.news.is_of_this_process() {
-                return Poll::Ready(None);
-            }
-            if let Some(listener) = &mut self.listener {
-                ready!(Pin::new(listener).poll(cx));
-                self.listener = None;
-            } else {
-                // Asked again after this: what came before is not told to it.
-                self.listener = Some(self.news.event.listen());
-            }
+        if !self.broadcast.guard.is_here() {
+            return Poll::Ready(None);
+        }
+        let waker = cx.waker().clone();
+        let mut state = self.broadcast.state();
+        let now = state.snapshot;
+        if now.number > self.returned {
+            self.returned = now.number;
+            drop(state);
+            return Poll::Ready(now.change);
+        }
+        if now.exited {
+            drop(state);
+            return Poll::Ready(None);
+        }
+        let replaced = state.wakers.register(&mut self.key, waker);
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for StateChanges {
+    fn drop(&mut self) {
+        // In a forked process the lock may be held by a thread that is not there.
+        if self.key.is_some() && self.broadcast.guard.is_here() {
+            let waker = self.broadcast.state().wakers.remove(self.key);
+            drop(waker);
         }
     }
 }
 
 impl fmt::Debug for StateChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let now = *self.news.now();
-        f.debug_struct("StateChanges")
-            .field("last", &now.change)
-            .field("given", &(now.number == self.given))
-            .field("ended", &now.ended)
-            .finish_non_exhaustive()
+        let mut f = f.debug_struct("StateChanges");
+        if self.broadcast.guard.is_here() {
+            let now = self.broadcast.state().snapshot;
+            f.field("last", &now.change)
+                .field("returned", &(now.number == self.returned))
+                .field("exited", &now.exited);
+        }
+        f.finish_non_exhaustive()
     }
 }
 
 /// The last change of a child, for all its streams.
-pub(crate) struct News {
-    now: Mutex<Now>,
-    event: Event,
-    forks: u32,
+pub(crate) struct Broadcast {
+    state: Mutex<State>,
+    guard: ForkGuard,
+}
+
+#[derive(Default)]
+struct State {
+    snapshot: Snapshot,
+    wakers: Wakers,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Now {
+struct Snapshot {
     change: Option<StateChange>,
     /// How many changes there were.
     number: u64,
-    ended: bool,
+    exited: bool,
 }
 
-impl News {
-    pub(super) fn tell(&self, change: StateChange) {
-        let mut now = self.now();
-        let number = now.number + 1;
-        *now = Now { change: Some(change), number, ..*now };
-        drop(now);
-        self.event.notify(usize::MAX);
+impl Broadcast {
+    /// Must not be called under the child's lock: it wakes.
+    pub(super) fn publish(&self, change: StateChange) {
+        self.update(|now| {
+            now.change = Some(change);
+            now.number += 1;
+        });
     }
 
-    pub(super) fn end(&self) {
-        self.now().ended = true;
-        self.event.notify(usize::MAX);
+    /// Must not be called under the child's lock: it wakes.
+    pub(super) fn publish_exit(&self) {
+        self.update(|now| now.exited = true);
     }
 
-    /// In a process that was forked off there is no thread that tells, and no such child.
-    fn is_of_this_process(&self) -> bool {
-        sys::forks() == self.forks
+    fn update(&self, update: impl FnOnce(&mut Snapshot)) {
+        let wakers = {
+            let mut state = self.state();
+            update(&mut state.snapshot);
+            state.wakers.take()
+        };
+        wake_all(wakers);
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for News {
+impl Default for Broadcast {
     fn default() -> Self {
-        Self { now: Mutex::default(), event: Event::new(), forks: sys::forks() }
+        Self { state: Mutex::default(), guard: ForkGuard::new() }
     }
 }

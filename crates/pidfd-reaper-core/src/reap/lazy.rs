@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::ioctl_fionbio;
 
 use super::registered::Registered;
+use crate::kernel::{is_refusal, retry};
 use crate::reactor::{Interest, Reactor};
 
 /// A descriptor that nothing is done to until it has to be.
@@ -51,19 +53,17 @@ impl<R: Reactor> LazyFd<R> {
         let mut reactor_failed = false;
         loop {
             match self {
-                Self::Blocking(fd) => {
-                    ioctl_fionbio(&*fd, true)?;
-                    *self = Self::Nonblocking(Arc::clone(fd));
-                }
-                Self::Nonblocking(fd) => match op(fd.as_fd()) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let shared = Arc::clone(fd).into();
-                        let registered = Registered::with(R::current()?, shared, interest)?;
-                        let fd = Arc::clone(fd);
-                        *self = Self::Waiting(Box::new(Waiting { registered, fd }));
+                Self::Blocking(_) => self.make_nonblocking()?,
+                Self::Nonblocking(fd) => {
+                    // A registered source takes of the task's budget by itself.
+                    ready!(R::poll_budget(cx));
+                    match op(fd.as_fd()) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.register(interest)?;
+                        }
+                        done => return Poll::Ready(done),
                     }
-                    done => return Poll::Ready(done),
-                },
+                }
                 // Begun in another runtime, which may never run again.
                 Self::Waiting(waiting) if !waiting.registered.is_current() => {
                     *self = Self::Nonblocking(Arc::clone(&waiting.fd));
@@ -87,6 +87,25 @@ impl<R: Reactor> LazyFd<R> {
         }
     }
 
+    pub(crate) fn make_nonblocking(&mut self) -> io::Result<()> {
+        if let Self::Blocking(fd) = self {
+            set_nonblocking(fd.as_fd(), true)?;
+            *self = Self::Nonblocking(Arc::clone(fd));
+        }
+        Ok(())
+    }
+
+    /// Registers it now, if it is not registered.
+    pub(crate) fn register(&mut self, interest: Interest) -> io::Result<()> {
+        if let Self::Blocking(fd) | Self::Nonblocking(fd) = self {
+            let fd = Arc::clone(fd);
+            let shared = Arc::clone(&fd).into();
+            let registered = Registered::with(R::current()?, shared, interest)?;
+            *self = Self::Waiting(Box::new(Waiting { registered, fd }));
+        }
+        Ok(())
+    }
+
     /// The descriptor, out of the reactor and in blocking mode.
     pub(crate) fn into_owned_fd(self) -> io::Result<OwnedFd> {
         let fd = match self {
@@ -108,6 +127,22 @@ impl<R: Reactor> AsFd for LazyFd<R> {
 }
 
 fn blocking_again(fd: Arc<OwnedFd>) -> io::Result<Arc<OwnedFd>> {
-    ioctl_fionbio(&fd, false)?;
+    set_nonblocking(fd.as_fd(), false)?;
     Ok(fd)
+}
+
+/// By `ioctl`, one system call; by `fcntl` where a filter refuses that.
+fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    match retry(|| ioctl_fionbio(fd, nonblocking)) {
+        Err(errno) if is_refusal(errno) => {
+            let flags = retry(|| fcntl_getfl(fd))?;
+            let set = if nonblocking {
+                flags | OFlags::NONBLOCK
+            } else {
+                flags.difference(OFlags::NONBLOCK)
+            };
+            Ok(retry(|| fcntl_setfl(fd, set))?)
+        }
+        done => Ok(done?),
+    }
 }

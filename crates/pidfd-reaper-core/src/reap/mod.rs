@@ -1,9 +1,10 @@
-//! The way of a child after its spawn: registered, readable, reaped; or dropped, an orphan, reaped.
+//! A child after its spawn: registered, readable, reaped; or dropped, an orphan, reaped.
 
 pub(crate) mod changes;
 pub(crate) mod deadline;
-pub(crate) mod fallback;
-pub(crate) mod latch;
+pub(crate) mod drive;
+pub(crate) mod exit_thread;
+pub(crate) mod foreign;
 pub(crate) mod lazy;
 pub(crate) mod orphan;
 pub(crate) mod orphans;
@@ -14,9 +15,10 @@ mod queue_model;
 pub(crate) mod readiness;
 pub(crate) mod reaper;
 pub(crate) mod registered;
+pub(crate) mod scope;
 pub(crate) mod signal;
 mod stops;
-pub(crate) mod stranger;
 mod thread;
 pub(crate) mod timer;
 pub(crate) mod wait;
+mod wakers;

@@ -1,21 +1,25 @@
-//! `Queue`: one small thread that sleeps on the pidfds of all orphans.
+//! `Queue`: one thread that sleeps on the pidfds of all orphans.
 //!
-//! It needs no runtime, and costs per exit, not per orphan. The thread and its epoll are made for
-//! the first orphan and go a little after the last.
+//! It needs no runtime, and costs per exit, not per orphan. The thread, its epoll and its timer are
+//! made for the first orphan and go a little after the last. What drives the queue is a thread, or,
+//! where none can be started, the reactor of a runtime.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
-use super::deadline::{Deadline, Deadlines, TIMER_KEY};
-use super::orphan::{LastWord, Orphan};
+use super::deadline::{Deadlines, Target, Ticket};
+use super::drive::{Drive, Driven};
+use super::orphan::{ArmedDeadline, Asked, Orphan, Timekeeper};
 use super::wait::Wait;
+use super::wakers::contain;
 use crate::kernel::sys;
+use crate::reactor::SharedFd;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, thread};
 
-/// Where the ends of orphans show: an epoll, or a model of one.
+/// Where the exits of orphans show: an epoll with a timer in it, or a model of one.
 pub(crate) trait Edges: fmt::Debug + Send + Sync + Sized + 'static {
     /// By what an orphan is watched.
     type Handle: fmt::Debug + Send;
@@ -24,18 +28,43 @@ pub(crate) trait Edges: fmt::Debug + Send + Sync + Sized + 'static {
 
     fn handle(orphan: &Orphan) -> io::Result<Self::Handle>;
 
-    /// Has an end show under `key`, once, also if it lies in the past.
+    /// Has an exit show under `key`, once, also if it lies in the past.
     fn watch(&self, handle: &Self::Handle, key: u64) -> io::Result<()>;
 
-    /// Has a timer show under `key`.
-    fn watch_timer(&self, timer: BorrowedFd<'_>, key: u64) -> io::Result<()>;
+    /// Has [`TIMER`] show once, after `duration`, in place of what was set before.
+    fn set_timer(&self, duration: Duration);
 
-    /// Waits for ends, and puts their keys into `keys`; only for a while if it is to `linger`.
-    fn wait(&self, keys: &mut Vec<u64>, linger: bool);
+    /// Waits for exits, and puts their keys into `keys`.
+    fn wait(&self, keys: &mut Vec<u64>, patience: Patience) -> io::Result<()>;
+
+    /// The descriptor that a reactor can watch in place of the thread.
+    fn fd(this: &Arc<Self>) -> Option<SharedFd>;
+
+    /// Its descriptors are not its own any more: the program has closed them.
+    fn disown(&self);
+
+    fn now() -> Instant {
+        Instant::now()
+    }
 }
 
-/// How many orphans are tried again in one go.
+/// How long to wait for exits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Endless,
+    /// A little: orphans often come in flocks.
+    Linger,
+    None,
+}
+
+/// The key of the timer; no orphan gets that far.
+pub(crate) const TIMER: u64 = u64::MAX;
+
+/// How many orphans that nothing watches are tried again in one go.
 const BATCH: usize = 64;
+/// The shortest and the longest pause before that.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Queue<E: Edges> {
@@ -43,153 +72,263 @@ pub(crate) struct Queue<E: Edges> {
     /// Orphans that were not reaped yet.
     count: AtomicUsize,
     /// Whether there are orphans that nothing watches.
-    unwatched: AtomicBool,
+    has_unwatched: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State<E: Edges> {
-    /// There while the thread is.
+    /// There while something drives the queue, or is about to. Whoever makes them starts that, after
+    /// the lock is released; until then others may add to them.
     edges: Option<Arc<E>>,
     /// By the key of their edges. A key is used once: a late edge finds nothing. The handle keeps
     /// the edge, when someone who shares the child reaps it first and gives its pidfd up.
-    on_edges: BTreeMap<u64, (Orphan, E::Handle)>,
+    watched: BTreeMap<u64, (Orphan, E::Handle)>,
     next_key: u64,
-    /// Those for which neither a descriptor nor a thread was to be had.
+    /// Those for which there is neither room in an epoll nor a thread, and those that could not be
+    /// asked.
     unwatched: VecDeque<Orphan>,
+    pause: Duration,
     deadlines: Deadlines,
+    /// Whether the timer is set.
+    is_timer_set: bool,
+    /// Whether a filter refuses to wait for edges.
+    is_refused: bool,
 }
 
 impl<E: Edges> State<E> {
     const fn new() -> Self {
         Self {
             edges: None,
-            on_edges: BTreeMap::new(),
+            watched: BTreeMap::new(),
             next_key: 0,
             unwatched: VecDeque::new(),
+            pause: PAUSE,
             deadlines: Deadlines::new(),
+            is_timer_set: false,
+            is_refused: false,
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.watched.is_empty() && self.unwatched.is_empty() && self.deadlines.is_empty()
+    }
+
+    /// Sets the timer to the time at which there is something to do without an exit.
+    ///
+    /// Where there is no such time any more, it fires once more, now: the driver may wait for nothing
+    /// else, and has to see that it can leave.
+    fn set_timer(&mut self) {
+        let Some(edges) = &self.edges else { return };
+        let now = E::now();
+        let retry = (!self.unwatched.is_empty()).then(|| now + self.pause);
+        let next = self.deadlines.next_time(now).into_iter().chain(retry).min();
+        if let Some(at) = next {
+            edges.set_timer(at.saturating_duration_since(now));
+        } else if self.is_timer_set {
+            edges.set_timer(Duration::ZERO);
+        }
+        self.is_timer_set = next.is_some();
+    }
+
+    /// The edges, and whether they are new: then something has to drive them.
+    fn edges(&mut self) -> io::Result<(Arc<E>, bool)> {
+        if let Some(edges) = &self.edges {
+            return Ok((Arc::clone(edges), false));
+        }
+        if self.is_refused {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let edges = Arc::new(E::new()?);
+        self.is_timer_set = false;
+        Ok((Arc::clone(self.edges.insert(edges)), true))
+    }
+
+    /// Gives the edges up, if they are still these. Those that they watched are watched by nothing.
+    fn give_up(&mut self, edges: &Arc<E>) -> Vec<Orphan> {
+        if !self.edges.as_ref().is_some_and(|now| Arc::ptr_eq(now, edges)) {
+            return Vec::new();
+        }
+        self.edges = None;
+        std::mem::take(&mut self.watched).into_values().map(|(orphan, _)| orphan).collect()
     }
 }
 
 /// What callers do.
 impl<E: Edges> Queue<E> {
+    /// How many children were abandoned and are not done with.
     pub(crate) fn len(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.count.load(Ordering::Acquire) + self.state().deadlines.detached()
     }
 
-    pub(crate) fn push(&'static self, mut orphan: Orphan) {
+    pub(crate) fn push(&'static self, orphan: Orphan) {
         self.retry();
-        orphan.last_word = match orphan.last_word.take() {
-            Some(LastWord::ToBeSet(deadline)) => self.set_deadline(deadline),
-            other => other,
-        };
         self.count.fetch_add(1, Ordering::Relaxed);
         self.push_counted(orphan);
     }
 
+    /// Has `target` killed at `at`, unless it is over by then. Without a descriptor for a timer, or
+    /// anything that would look at it, it is killed now.
+    pub(crate) fn arm(
+        &'static self,
+        at: Instant,
+        target: std::sync::Arc<dyn Target>,
+        drive: Option<Drive>,
+    ) -> Option<ArmedDeadline> {
+        let mut state = self.state();
+        let Ok((edges, is_new)) = state.edges() else {
+            drop(state);
+            target.kill();
+            return None;
+        };
+        let ticket = state.deadlines.add(at, target);
+        state.set_timer();
+        drop(state);
+        if is_new {
+            self.start_driver(&edges, drive);
+        }
+        Some(ArmedDeadline::new(self, ticket))
+    }
+
     /// Tries again to look after those that nothing watches.
     pub(crate) fn retry(&'static self) {
-        if !self.unwatched.load(Ordering::Relaxed) {
-            return;
+        if self.has_unwatched.load(Ordering::Relaxed) {
+            self.retry_batch();
         }
+    }
+
+    fn retry_batch(&'static self) {
         let mut batch = {
             let mut state = self.state();
             let size = state.unwatched.len().min(BATCH);
             state.unwatched.drain(..size).collect::<VecDeque<_>>()
         };
+        let mut left = VecDeque::new();
         while let Some(mut orphan) = batch.pop_front() {
-            if !orphan.runs() {
-                self.reaped(&orphan);
-            } else if let Err(orphan) = self.watch(orphan) {
-                // Then there is nothing for the others either, but they can be asked.
-                batch.retain_mut(|orphan| orphan.runs() || self.reaped(orphan));
-                batch.push_back(orphan);
-                break;
+            match orphan.ask() {
+                Asked::Done => self.done(orphan),
+                Asked::Failed => left.push_back(orphan),
+                Asked::Runs => {
+                    if let Err(orphan) = self.watch(orphan) {
+                        // Then nothing watches the others either, but they can be asked.
+                        left.push_back(orphan);
+                        left.extend(batch.drain(..).filter_map(|mut orphan| match orphan.ask() {
+                            Asked::Done => {
+                                self.done(orphan);
+                                None
+                            }
+                            Asked::Runs | Asked::Failed => Some(orphan),
+                        }));
+                    }
+                }
             }
         }
         let mut state = self.state();
-        state.unwatched.append(&mut batch);
-        self.unwatched.store(!state.unwatched.is_empty(), Ordering::Relaxed);
-    }
-
-    /// In a process that was forked off: closes its copies of the parent's descriptors.
-    pub(crate) fn forget(&self) {
-        // If a thread of the parent held the lock in the moment of the fork, they stay open.
-        if let Ok(mut state) = self.state.try_lock() {
-            *state = State::new();
-        }
+        state.unwatched.append(&mut left);
+        self.note_unwatched(&mut state);
     }
 
     fn push_counted(&'static self, orphan: Orphan) {
         if let Err(mut orphan) = self.watch(orphan) {
             // A clone may have reaped it meanwhile, and then there is nothing to watch.
-            if !orphan.runs() {
-                self.reaped(&orphan);
-                return;
+            if orphan.ask() == Asked::Done {
+                self.done(orphan);
+            } else {
+                self.keep_unwatched(orphan);
             }
-            self.state().unwatched.push_back(orphan);
-            self.unwatched.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Has `orphan` watched by the thread, or by one of its own; gives it back where neither can
+    /// Keeps an orphan that nothing watches. The driver asks it now and then, if there is one.
+    fn keep_unwatched(&'static self, orphan: Orphan) {
+        let drive = orphan.drive;
+        let mut state = self.state();
+        state.unwatched.push_back(orphan);
+        let edges = state.edges();
+        self.note_unwatched(&mut state);
+        drop(state);
+        if let Ok((edges, true)) = edges {
+            self.start_driver(&edges, drive);
+        }
+    }
+
+    fn note_unwatched(&self, state: &mut State<E>) {
+        let has_unwatched = !state.unwatched.is_empty();
+        self.has_unwatched.store(has_unwatched, Ordering::Relaxed);
+        state.pause = if has_unwatched { state.pause } else { PAUSE };
+        state.set_timer();
+    }
+
+    /// Has `orphan` watched by the driver, or by a thread of its own; returns it where neither can
     /// be.
     fn watch(&'static self, orphan: Orphan) -> Result<(), Orphan> {
         if let Ok(handle) = E::handle(&orphan) {
+            let drive = orphan.drive;
             let mut state = self.state();
             let key = state.next_key;
-            if self.edges(&mut state).and_then(|edges| edges.watch(&handle, key)).is_ok() {
-                state.next_key += 1;
-                state.on_edges.insert(key, (orphan, handle));
-                return Ok(());
+            if let Ok((edges, is_new)) = state.edges() {
+                let watched = edges.watch(&handle, key);
+                if watched.is_ok() {
+                    state.next_key += 1;
+                    state.watched.insert(key, (orphan, handle));
+                    drop(state);
+                    if is_new {
+                        self.start_driver(&edges, drive);
+                    }
+                    return Ok(());
+                }
+                if is_new {
+                    // Others cannot have added to them: the lock was held all the while.
+                    state.edges = None;
+                }
             }
         }
-        let Ok(watch) = orphan.watch() else {
+        let Ok(thread) = orphan.exit_thread() else {
             return Err(orphan);
         };
-        watch.on_end(move || self.reap(orphan));
+        thread.on_return(move || self.reap(orphan));
         Ok(())
     }
 
-    /// The edges, and with them the thread, which is started if there is none.
-    fn edges(&'static self, state: &mut State<E>) -> io::Result<Arc<E>> {
-        if let Some(edges) = &state.edges {
-            return Ok(Arc::clone(edges));
+    /// Starts what drives new edges. Where nothing can, those that were added to them are watched by
+    /// nothing, and the deadlines are over now.
+    fn start_driver(&'static self, edges: &Arc<E>, drive: Option<Drive>) {
+        let driven = Arc::clone(edges);
+        let builder = thread::Builder::new().name("orphans".into());
+        if sys::with_signals_blocked(|| builder.spawn(move || self.run(&driven))).is_ok() {
+            return;
         }
-        let edges = Arc::new(E::new()?);
-        let watched = Arc::clone(&edges);
-        thread::Builder::new()
-            .name("orphans".into())
-            .stack_size(crate::THREAD_STACK)
-            .spawn(move || self.run(&watched))?;
-        Ok(Arc::clone(state.edges.insert(edges)))
+        let fd = E::fd(edges);
+        if drive.zip(fd).is_none_or(|(drive, fd)| drive(self, fd).is_err()) {
+            self.lost_driver(edges);
+        }
     }
 
-    /// Sets the orphan's deadline. Without a descriptor or a thread for that, its time is over now.
-    fn set_deadline(&'static self, deadline: Deadline) -> Option<LastWord> {
+    fn lost_driver(&self, edges: &Arc<E>) {
         let mut state = self.state();
-        let set = match self.edges(&mut state) {
-            Ok(edges) => state.deadlines.add(deadline, |fd| edges.watch_timer(fd, TIMER_KEY)),
-            Err(_) => Err(deadline),
-        };
+        let orphans = state.give_up(edges);
+        state.unwatched.extend(orphans);
+        self.note_unwatched(&mut state);
+        let due = state.deadlines.take_all();
         drop(state);
-        set.map(LastWord::Set).map_err(|deadline| deadline.carry_out()).ok()
+        kill(due);
     }
 
-    /// Counts one that was reaped; the answer is that it does not run.
-    fn reaped(&self, orphan: &Orphan) -> bool {
-        if let Some(LastWord::Set(ticket)) = orphan.last_word {
-            self.state().deadlines.cancel(ticket);
-        }
-        self.count.fetch_sub(1, Ordering::Release);
-        false
-    }
-
-    /// Reaps an orphan whose own thread has seen it end.
+    /// Reaps an orphan whose own thread has returned.
+    ///
+    /// One that cannot be reaped then is not given another thread from here: that could return at
+    /// once as well, and so on. The next call of the library, or the timer, tries again.
     fn reap(&'static self, mut orphan: Orphan) {
-        if orphan.runs() || self.reaped(&orphan) {
-            self.push_counted(orphan);
+        match orphan.ask() {
+            Asked::Done => self.done(orphan),
+            Asked::Runs | Asked::Failed => self.keep_unwatched(orphan),
         }
+    }
+
+    /// Counts one that is done with. Its drop is foreign code, and may detach its deadline, so it
+    /// comes before the count: at no time do both miss it.
+    fn done(&self, orphan: Orphan) {
+        contain(|| drop(orphan));
+        self.count.fetch_sub(1, Ordering::Release);
     }
 
     fn state(&self) -> MutexGuard<'_, State<E>> {
@@ -197,56 +336,199 @@ impl<E: Edges> Queue<E> {
     }
 }
 
-/// What the thread does.
+/// What the driver does.
 impl<E: Edges> Queue<E> {
-    fn run(&'static self, edges: &E) {
-        sys::block_signals_in_this_thread();
+    /// The thread.
+    ///
+    /// # Start and stop
+    ///
+    /// The thread leaves under the lock, after it has seen that there is nothing to do, and takes
+    /// the edges, with the timer in them, out of the state. Whoever adds an orphan or a deadline
+    /// does it under the same lock: either before, and then the thread does not leave, or after, and
+    /// then there are no edges and new ones are made, with a new thread and a new timer. If the timer
+    /// outlived the thread, a deadline could be set on one that nothing waits for.
+    ///
+    /// It leaves only after a wait in which nothing came (`Linger`). An edge that came together with
+    /// the end of that wait belongs to an orphan that is still in the state, so the state is not
+    /// idle.
+    fn run(&'static self, edges: &Arc<E>) {
         let mut keys = Vec::new();
-        // The orphan that it was started for may be nowhere to be seen: no room in the epoll.
-        let mut linger = true;
+        // The orphan that it was started for may not be there: no room in the epoll.
+        let mut patience = Patience::Linger;
         loop {
-            edges.wait(&mut keys, linger);
-            self.reap_ended(&keys);
+            if let Err(error) = edges.wait(&mut keys, patience) {
+                self.lost_edges(edges, &error);
+                return self.sleep_and_look();
+            }
+            self.turn(&keys);
             let mut state = self.state();
-            let idle = state.on_edges.is_empty() && state.deadlines.is_empty();
-            if idle && linger && keys.is_empty() {
-                // From here on, who comes starts another.
+            let is_idle = state.is_idle();
+            if is_idle && patience == Patience::Linger && keys.is_empty() {
                 state.edges = None;
                 return;
             }
-            linger = idle;
+            patience = if is_idle { Patience::Linger } else { Patience::Endless };
         }
     }
 
-    fn reap_ended(&self, keys: &[u64]) {
-        let (mut ended, mut due) = (Vec::new(), Vec::new());
-        let mut state = self.state();
-        for key in keys {
-            match *key {
-                TIMER_KEY => due = state.deadlines.take_due(),
-                key => ended.extend(state.on_edges.remove_entry(&key)),
+    fn turn(&'static self, keys: &[u64]) {
+        let mut ended = Vec::new();
+        {
+            let mut state = self.state();
+            ended.extend(keys.iter().filter_map(|key| state.watched.remove_entry(key)));
+        }
+        // After the lock is released: a reaping takes microseconds, and drops should not wait for
+        // many.
+        let (mut runs, mut failed) = (Vec::new(), Vec::new());
+        for (key, (mut orphan, handle)) in ended {
+            match orphan.ask() {
+                Asked::Done => self.done(orphan),
+                // A tracer holds the zombie; the next edge comes when it lets go.
+                Asked::Runs => runs.push((key, (orphan, handle))),
+                Asked::Failed => failed.push(orphan),
             }
         }
+        if !runs.is_empty() {
+            self.state().watched.extend(runs);
+        }
+        for orphan in failed {
+            self.keep_unwatched(orphan);
+        }
+        if keys.contains(&TIMER) {
+            self.timer_has_fired();
+        }
+    }
+
+    fn timer_has_fired(&'static self) {
+        let (due, detached) = {
+            let mut state = self.state();
+            state.is_timer_set = false;
+            state.pause = LONGEST_PAUSE.min(2 * state.pause);
+            (state.deadlines.take_due(E::now()), state.deadlines.looked_at())
+        };
+        kill(due);
+        for (ticket, target) in detached {
+            if contain(|| target.is_over()).unwrap_or(true) {
+                self.state().deadlines.remove(ticket);
+            }
+        }
+        self.retry();
+        self.state().set_timer();
+    }
+
+    /// Waiting for edges has failed: the program has closed their descriptor, or a filter refuses.
+    ///
+    /// In the first case new edges are made; what had the old number is not closed, for it may be
+    /// the program's. In the second, each orphan gets a thread of its own.
+    fn lost_edges(&'static self, edges: &Arc<E>, error: &io::Error) {
+        const CLOSED: [Option<i32>; 2] = [Some(libc::EBADF), Some(libc::EINVAL)];
+        let is_closed = CLOSED.contains(&error.raw_os_error());
+        let mut state = self.state();
+        if is_closed {
+            edges.disown();
+        } else {
+            state.is_refused = true;
+        }
+        let orphans = state.give_up(edges);
         drop(state);
-        // Outside of the lock: a reaping takes microseconds, and drops should not wait for many.
-        due.iter().for_each(Deadline::carry_out);
-        // A tracer may hold a zombie; the next edge comes when it lets go.
-        ended.retain_mut(|(_, (orphan, _))| orphan.runs() || self.reaped(orphan));
-        self.state().on_edges.extend(ended);
+        for orphan in orphans {
+            self.push_counted(orphan);
+        }
+        let mut state = self.state();
+        if !state.is_idle() {
+            let edges = state.edges();
+            state.set_timer();
+            drop(state);
+            if let Ok((edges, true)) = edges {
+                self.start_driver(&edges, None);
+            }
+        }
+    }
+
+    /// The thread, where no edges can be had in place of those that were lost: it sleeps, and looks
+    /// at what no other thread waits for.
+    fn sleep_and_look(&'static self) {
+        loop {
+            let pause = {
+                let state = self.state();
+                if state.edges.is_some() || state.is_idle() {
+                    return;
+                }
+                let next = state.deadlines.next_time(E::now());
+                next.map_or(LONGEST_PAUSE, |at| at.saturating_duration_since(E::now()))
+                    .clamp(PAUSE, LONGEST_PAUSE)
+            };
+            std::thread::sleep(pause);
+            self.timer_has_fired();
+        }
+    }
+}
+
+impl<E: Edges> Driven for Queue<E> {
+    fn turn_without_blocking(&'static self) -> io::Result<()> {
+        let mut keys = Vec::new();
+        loop {
+            let Some(edges) = self.state().edges.clone() else { return Ok(()) };
+            if let Err(error) = edges.wait(&mut keys, Patience::None) {
+                self.lost_edges(&edges, &error);
+                // This thread is the reactor's, and must not sleep.
+                let mut state = self.state();
+                let nothing_drives = state.edges.is_none();
+                let due = if nothing_drives { state.deadlines.take_all() } else { Vec::new() };
+                drop(state);
+                kill(due);
+                return Ok(());
+            }
+            if keys.is_empty() {
+                let mut state = self.state();
+                if state.is_idle() {
+                    state.edges = None;
+                    return Ok(());
+                }
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.turn(&keys);
+        }
+    }
+
+    fn driver_is_gone(&'static self) {
+        let edges = self.state().edges.clone();
+        if let Some(edges) = edges {
+            self.lost_driver(&edges);
+        }
+    }
+}
+
+impl<E: Edges> Timekeeper for Queue<E> {
+    fn orphan_is_gone(&self, ticket: Ticket) {
+        let target = self.state().deadlines.detach(ticket);
+        let is_over = target.is_none_or(|target| contain(|| target.is_over()).unwrap_or(true));
+        let mut state = self.state();
+        if is_over {
+            state.deadlines.remove(ticket);
+        }
+        // Also wakes the thread, which may have nothing left to do.
+        state.set_timer();
+    }
+}
+
+fn kill(due: Vec<std::sync::Arc<dyn Target>>) {
+    for target in due {
+        contain(|| target.kill());
     }
 }
 
 impl<E: Edges> Queue<E> {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     pub(crate) const fn new() -> Self {
-        let unwatched = AtomicBool::new(false);
-        Self { state: Mutex::new(State::new()), count: AtomicUsize::new(0), unwatched }
+        let (count, has_unwatched) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { state: Mutex::new(State::new()), count, has_unwatched }
     }
 
     /// loom's types are not const.
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub(crate) fn new() -> Self {
-        let unwatched = AtomicBool::new(false);
-        Self { state: Mutex::new(State::new()), count: AtomicUsize::new(0), unwatched }
+        let (count, has_unwatched) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { state: Mutex::new(State::new()), count, has_unwatched }
     }
 }

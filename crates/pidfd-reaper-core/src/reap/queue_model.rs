@@ -1,20 +1,23 @@
-//! The orphan queue under loom: every order in which pushes, ends and its thread can meet.
+//! The orphan queue under loom: every order in which pushes, exits, deadlines and its thread can
+//! meet.
 //!
-//! An orphan that is lost shows as a deadlock: the model waits for it to be reaped.
+//! An orphan or a deadline that is lost shows as a deadlock: the model waits for it.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use loom::model::Builder;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::fallback::Watch;
-use super::orphan::Orphan;
-use super::queue::{Edges, Queue};
+use super::deadline::Target;
+use super::exit_thread::ExitThread;
+use super::orphan::{ArmedDeadline, Orphan};
+use super::queue::{Edges, Patience, Queue, TIMER};
 use super::wait::Wait;
+use crate::reactor::SharedFd;
 
 /// A child without a process, shared by whoever ends it and the queue.
 #[derive(Clone, Debug)]
@@ -22,13 +25,14 @@ struct ModelChild(Arc<(Mutex<ChildState>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct ChildState {
-    ended: bool,
+    exited: bool,
     reaped: bool,
+    killed: bool,
     watched: Option<(ModelEdges, u64)>,
 }
 
 loom::lazy_static! {
-    /// All children of one run of a model; a child's number is its place.
+    /// All children of one run of a model; a child's PID is its place.
     static ref CHILDREN: Mutex<Vec<ModelChild>> = Mutex::new(Vec::new());
     /// How often there are no descriptors.
     static ref REFUSALS: Mutex<usize> = Mutex::new(0);
@@ -41,23 +45,37 @@ impl ModelChild {
         child
     }
 
-    fn end(&self) {
+    fn exit(&self) {
         let mut state = self.0.0.lock().unwrap();
-        state.ended = true;
+        state.exited = true;
         if let Some((edges, key)) = &state.watched {
             edges.show(*key);
         }
     }
 
-    fn wait_until_reaped(&self) {
+    fn wait_until(&self, happened: impl Fn(&ChildState) -> bool) {
         let mut state = self.0.0.lock().unwrap();
-        while !state.reaped {
+        while !happened(&state) {
             state = self.0.1.wait(state).unwrap();
         }
     }
 
+    fn wait_until_reaped(&self) {
+        self.wait_until(|state| state.reaped);
+    }
+
     fn abandon(&self, queue: &'static Queue<ModelEdges>) {
-        queue.push(Orphan { child: Box::new(self.clone()), last_word: None });
+        queue.push(Orphan::new(self.clone(), None, None));
+    }
+
+    /// With a deadline, which is in the past for the model's clock.
+    fn abandon_until(&self, queue: &'static Queue<ModelEdges>) {
+        let deadline = self.arm(queue);
+        queue.push(Orphan::new(self.clone(), deadline, None));
+    }
+
+    fn arm(&self, queue: &'static Queue<ModelEdges>) -> Option<ArmedDeadline> {
+        queue.arm(Instant::now(), std::sync::Arc::new(self.clone()), None)
     }
 }
 
@@ -70,17 +88,29 @@ impl Wait for ModelChild {
 
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let mut state = self.0.0.lock().unwrap();
-        state.reaped = state.ended;
+        state.reaped = state.exited;
         self.0.1.notify_all();
-        Ok(state.ended.then(|| ExitStatus::from_raw(0)))
+        Ok(state.exited.then(|| ExitStatus::from_raw(0)))
     }
 
-    fn watch(&self) -> io::Result<Watch> {
+    fn exit_thread(&self) -> io::Result<ExitThread> {
         Err(io::ErrorKind::OutOfMemory.into())
     }
 }
 
-/// An epoll of model children.
+impl Target for ModelChild {
+    fn is_over(&self) -> bool {
+        self.0.0.lock().unwrap().exited
+    }
+
+    fn kill(&self) {
+        self.0.0.lock().unwrap().killed = true;
+        self.0.1.notify_all();
+        self.exit();
+    }
+}
+
+/// An epoll of model children, with a timer.
 #[derive(Clone, Debug)]
 struct ModelEdges(Arc<(Mutex<Vec<u64>>, Condvar)>);
 
@@ -110,24 +140,37 @@ impl Edges for ModelEdges {
 
     fn watch(&self, child: &ModelChild, key: u64) -> io::Result<()> {
         let mut state = child.0.0.lock().unwrap();
-        if state.ended {
+        if state.exited {
             self.show(key);
         }
         state.watched = Some((self.clone(), key));
         Ok(())
     }
 
-    fn watch_timer(&self, _timer: BorrowedFd<'_>, _key: u64) -> io::Result<()> {
-        Ok(())
+    /// It fires as soon as it is set: the queue finds the deadline in the past, or nothing.
+    fn set_timer(&self, _duration: Duration) {
+        self.show(TIMER);
     }
 
     /// To linger is to go at once: the worst that a timeout can do.
-    fn wait(&self, keys: &mut Vec<u64>, linger: bool) {
+    fn wait(&self, keys: &mut Vec<u64>, patience: Patience) -> io::Result<()> {
         let mut shown = self.0.0.lock().unwrap();
-        while shown.is_empty() && !linger {
+        while shown.is_empty() && patience == Patience::Endless {
             shown = self.0.1.wait(shown).unwrap();
         }
         *keys = std::mem::take(&mut *shown);
+        Ok(())
+    }
+
+    fn fd(_this: &Arc<Self>) -> Option<SharedFd> {
+        None
+    }
+
+    fn disown(&self) {}
+
+    /// Every deadline is over.
+    fn now() -> Instant {
+        Instant::now() + Duration::from_secs(1000)
     }
 }
 
@@ -138,14 +181,14 @@ fn model(body: impl Fn(&'static Queue<ModelEdges>) + Send + Sync + 'static) {
 }
 
 #[test]
-fn an_end_is_seen_whenever_it_comes() {
+fn an_exit_is_seen_whenever_it_comes() {
     model(|queue| {
         let child = ModelChild::start();
-        let ending = child.clone();
-        let ender = thread::spawn(move || ending.end());
+        let exiting = child.clone();
+        let exits = thread::spawn(move || exiting.exit());
         child.abandon(queue);
         child.wait_until_reaped();
-        ender.join().unwrap();
+        exits.join().unwrap();
     });
 }
 
@@ -154,7 +197,7 @@ fn an_orphan_that_comes_as_the_thread_leaves_is_not_lost() {
     model(|queue| {
         for _ in 0..2 {
             let child = ModelChild::start();
-            child.end();
+            child.exit();
             child.abandon(queue);
             child.wait_until_reaped();
         }
@@ -166,7 +209,7 @@ fn two_threads_abandon_at_once() {
     model(|queue| {
         let abandon = move || {
             let child = ModelChild::start();
-            child.end();
+            child.exit();
             child.abandon(queue);
             child.wait_until_reaped();
         };
@@ -183,13 +226,66 @@ fn what_could_not_be_watched_is_taken_care_of_by_the_next() {
         let first = ModelChild::start();
         first.abandon(queue);
         assert_eq!(queue.len(), 1);
-        let ending = first.clone();
-        let ender = thread::spawn(move || ending.end());
+        let exiting = first.clone();
+        let exits = thread::spawn(move || exiting.exit());
         let second = ModelChild::start();
-        second.end();
+        second.exit();
         second.abandon(queue);
         first.wait_until_reaped();
         second.wait_until_reaped();
-        ender.join().unwrap();
+        exits.join().unwrap();
+    });
+}
+
+#[test]
+fn a_deadline_is_kept() {
+    model(|queue| {
+        let child = ModelChild::start();
+        child.abandon_until(queue);
+        child.wait_until(|state| state.killed);
+        child.wait_until_reaped();
+    });
+}
+
+/// The thread that was started for the first may be leaving: the timer goes with it.
+#[test]
+fn a_deadline_that_comes_as_the_thread_leaves_is_kept() {
+    model(|queue| {
+        let first = ModelChild::start();
+        first.exit();
+        first.abandon(queue);
+        first.wait_until_reaped();
+        let second = ModelChild::start();
+        second.abandon_until(queue);
+        second.wait_until(|state| state.killed);
+        second.wait_until_reaped();
+    });
+}
+
+/// Whichever comes first, nothing is left of the deadline: the thread can leave.
+#[test]
+fn an_exit_and_its_deadline_meet() {
+    model(|queue| {
+        let child = ModelChild::start();
+        let exiting = child.clone();
+        let exits = thread::spawn(move || exiting.exit());
+        child.abandon_until(queue);
+        child.wait_until_reaped();
+        exits.join().unwrap();
+        let last = ModelChild::start();
+        last.exit();
+        last.abandon(queue);
+        last.wait_until_reaped();
+    });
+}
+
+/// A queue of somebody else's has the orphan; the deadline is kept here.
+#[test]
+fn a_deadline_is_kept_for_another_queue() {
+    model(|queue| {
+        let child = ModelChild::start();
+        let deadline = child.arm(queue);
+        child.wait_until(|state| state.killed);
+        drop(deadline);
     });
 }

@@ -1,41 +1,58 @@
-//! `Readiness`: waits until a child may have ended, then asks; what makes a child a future.
+//! `Readiness`: waits until a child may have exited, then asks it; what makes a child a future.
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use event_listener::EventListener;
+use rustix::io::Errno;
 
-use super::fallback::Watch;
+use super::exit_thread::ExitListener;
 use super::orphans;
 use super::registered::Registered;
+use super::timer::Timer;
 use super::wait::Wait;
+use crate::kernel::fork_guard::ForkGuard;
 use crate::kernel::pidfd::Pidfd;
 use crate::reactor::{Interest, Reactor, SharedFd};
 use crate::trace::{self, By};
 
-/// How one waiter learns that its child has ended.
+/// How one waiter learns that its child has exited.
 ///
 /// It may be polled in one runtime after another, and dropped at any time: what counts is the
-/// child's own state. Every registration but a just started child's begins with asking the child.
+/// child's own state. Every registration but that of the child which was spawned last begins with
+/// asking the child.
 #[derive(Debug)]
 pub(crate) enum Readiness<R: Reactor> {
-    /// Started, under this number, and not polled yet.
+    /// Started, under this PID, and not polled yet.
     Started(u32),
     /// Nothing is registered: not polled yet, or given up.
     Unregistered,
     Pidfd(Box<Registered<R>>),
-    Thread(Box<(Watch, EventListener)>),
+    Thread(Box<ExitListener>),
+    /// Neither can be: the child is asked again after a pause.
+    Timer(Box<Pause<R>>),
 }
 
-/// The child that was started last, until it is polled.
+#[derive(Debug)]
+pub(crate) struct Pause<R: Reactor> {
+    timer: Timer<R>,
+    duration: Duration,
+    /// How a thread that waited for the child has failed.
+    thread_error: Option<Errno>,
+}
+
+/// The PID of the child that was spawned last, until it is polled.
 ///
-/// That one is most likely still on its way to its first instruction, and is registered unasked: it
-/// saves the question. If it has ended all the same, the reactor tells.
+/// A child that was spawned last has almost certainly not exited: its pidfd is registered without
+/// calling `waitid` first, which saves a system call.
+///
+/// Threads that spawn at the same time overwrite each other's PID, and then one of the children is
+/// asked first, as any other is. A child that has exited all the same costs nothing but latency: an
+/// epoll reports a pidfd that is readable when it is added. So the order of these accesses does not
+/// matter, and a PID that was reused does not either.
 static LATEST: AtomicU32 = AtomicU32::new(NONE);
 
 const NONE: u32 = 0;
@@ -44,41 +61,51 @@ fn is_latest(pid: u32) -> bool {
     LATEST.compare_exchange(pid, NONE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
+/// The shortest and the longest pause between two questions to a child.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 impl<R: Reactor> Readiness<R> {
-    pub(crate) fn of_started(pid: u32) -> Self {
+    pub(crate) fn of_spawned(pid: u32) -> Self {
         LATEST.store(pid, Ordering::Relaxed);
         Self::Started(pid)
     }
 
-    /// Polls for the end of `child`: the one loop in which all that can happen to a wait happens.
+    /// Polls for the exit of `child`: the one loop in which all that can happen to a wait happens.
     ///
-    /// What was registered is given up before it returns `Ready`.
+    /// `guard` is of the process whose child it is. What was registered is given up before it
+    /// returns `Ready`.
     pub(crate) fn poll_exit<W: Wait + ?Sized>(
         &mut self,
         child: &mut W,
+        guard: ForkGuard,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<ExitStatus>> {
+        // A forked process has neither the reactor nor the thread that would wake it.
+        guard.check(child.id())?;
         orphans::of_this_process().retry();
         let mut reactor_errors = 0;
         let mut by = By::Waiter;
         // Registered in this very poll: with the reactor that it is polled in.
         let mut is_current = false;
+        let (mut thread_error, mut pause) = (None, PAUSE);
         loop {
             match self {
                 Self::Started(pid) => {
-                    *self = match is_latest(*pid).then(|| Self::register_unasked(child)) {
+                    *self = match is_latest(*pid).then(|| Self::register_spawned(child)) {
                         Some(Ok(registered)) => registered,
                         _ => Self::Unregistered,
                     };
                     is_current = true;
                 }
                 Self::Unregistered => {
-                    // A child that is dead by now costs this one system call, and needs no reactor.
+                    // For a child that has exited this is the only system call, and it needs no
+                    // reactor.
                     if let Some(end) = child.try_wait().transpose() {
                         trace::reaped(child.id(), by, &end);
                         return Poll::Ready(end);
                     }
-                    match Self::register(child, reactor_errors < 2) {
+                    match Self::register(child, reactor_errors < 2, thread_error, pause) {
                         Ok(registered) => (*self, is_current) = (registered, true),
                         // A clone may have reaped the child since it was asked.
                         Err(error) => return Poll::Ready(child.try_wait()?.ok_or(error)),
@@ -106,11 +133,16 @@ impl<R: Reactor> Readiness<R> {
                         Poll::Pending => {}
                     }
                 }
-                Self::Thread(thread) => {
-                    let (watch, listener) = &mut **thread;
-                    if !watch.has_ended() {
-                        ready!(Pin::new(listener).poll(cx));
-                    }
+                Self::Thread(listener) => {
+                    thread_error = ready!(listener.poll(cx)).err();
+                    *self = Self::Unregistered;
+                    by = By::Fallback;
+                }
+                Self::Timer(timer) => {
+                    // An error is the reactor's: then the child is asked, and waited for anew.
+                    let _ = ready!(timer.timer.poll(cx));
+                    pause = LONGEST_PAUSE.min(2 * timer.duration);
+                    thread_error = timer.thread_error;
                     *self = Self::Unregistered;
                     by = By::Fallback;
                 }
@@ -119,8 +151,16 @@ impl<R: Reactor> Readiness<R> {
     }
 
     /// Registers the child's pidfd with the current reactor, or else has a thread wait for the
-    /// child.
-    fn register<W: Wait + ?Sized>(child: &W, may_react: bool) -> io::Result<Self> {
+    /// child, or else a timer.
+    ///
+    /// `thread_error` is how a thread has failed although the child runs. Another would fail as well,
+    /// and again: that would spin.
+    fn register<W: Wait + ?Sized>(
+        child: &W,
+        may_react: bool,
+        thread_error: Option<Errno>,
+        pause: Duration,
+    ) -> io::Result<Self> {
         let pidfd = may_react.then(|| child.pidfd());
         if let Some(Ok(pidfd)) = pidfd {
             match Self::on_reactor(R::current()?, &pidfd) {
@@ -128,18 +168,30 @@ impl<R: Reactor> Readiness<R> {
                 Err(error) => trace::fallback(child.id(), &error),
             }
         }
-        let watch = child.watch()?;
-        let listener = watch.listen();
-        Ok(Self::Thread(Box::new((watch, listener))))
+        let error = match thread_error {
+            Some(errno) => errno.into(),
+            None => match child.exit_thread() {
+                Ok(thread) => return Ok(Self::Thread(Box::new(thread.listen()))),
+                Err(error) => error,
+            },
+        };
+        let on_timer = Timer::after(pause).and_then(|mut timer| {
+            timer.register()?;
+            Ok(timer)
+        });
+        match on_timer {
+            Ok(timer) => Ok(Self::Timer(Box::new(Pause { timer, duration: pause, thread_error }))),
+            Err(_) => Err(error),
+        }
     }
 
-    fn register_unasked<W: Wait + ?Sized>(child: &W) -> io::Result<Self> {
+    fn register_spawned<W: Wait + ?Sized>(child: &W) -> io::Result<Self> {
         Self::on_reactor(R::current()?, &child.pidfd()?)
     }
 
     fn on_reactor(reactor: R, pidfd: &Arc<Pidfd>) -> io::Result<Self> {
         let registered = match Registered::with(reactor, Arc::clone(pidfd).into(), Interest::Exit) {
-            // Somebody else waits for the same child: an epoll takes a descriptor once, but any
+            // Another task waits for the same child: an epoll takes a descriptor once, but any
             // number of its copies.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let copy = SharedFd::from(Arc::new(pidfd.try_clone()?));

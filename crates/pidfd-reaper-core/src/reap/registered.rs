@@ -5,7 +5,7 @@ use std::mem;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
-use crate::kernel::sys;
+use crate::kernel::fork_guard::ForkGuard;
 use crate::reactor::{Interest, Reactor, SharedFd, Source};
 
 /// A source and its reactor, which knows whether it is time to move to another.
@@ -14,18 +14,18 @@ pub(crate) struct Registered<R: Reactor> {
     reactor: R,
     /// There until the drop.
     source: Option<R::Source>,
-    forks: u32,
+    guard: ForkGuard,
 }
 
 impl<R: Reactor> Registered<R> {
     pub(crate) fn with(reactor: R, fd: SharedFd, interest: Interest) -> io::Result<Self> {
         let source = Some(reactor.register(fd, interest)?);
-        Ok(Self { reactor, source, forks: sys::forks() })
+        Ok(Self { reactor, source, guard: ForkGuard::new() })
     }
 
-    /// Whether a task that polls here and now would be woken.
+    /// Whether a task that polls here and now would be woken. In a forked process none would be.
     pub(crate) fn is_current(&self) -> bool {
-        self.reactor.is_current()
+        self.guard.is_here() && self.reactor.is_current()
     }
 
     pub(crate) fn poll_io<T>(
@@ -39,10 +39,10 @@ impl<R: Reactor> Registered<R> {
 }
 
 impl<R: Reactor> Drop for Registered<R> {
-    /// In a process that was forked off, the reactor's epoll is still the parent's too, and taking
-    /// the descriptor out here would take it out there: the source is forgotten instead.
+    /// A forked process shares the reactor's epoll with its parent: taking the descriptor out here
+    /// would take it out there. So the source is forgotten instead.
     fn drop(&mut self) {
-        if sys::forks() != self.forks {
+        if !self.guard.is_here() {
             mem::forget(self.source.take());
         }
     }

@@ -1,162 +1,206 @@
-//! Signals to a child or to the group that it leads, which never hit a stranger.
+//! Signals to a child or to the group that it leads, which never hit an unrelated process.
 //!
-//! They go through the pidfd. Where there is none, or the kernel's pidfds do not do what is asked,
-//! they go by number while the child is unreaped: its zombie keeps the number its own, and this
-//! library reaps only under the lock that is held meanwhile.
+//! They go through the pidfd. Where there is none, or the kernel's pidfds do not do what is asked, or
+//! a filter refuses that call, they go by PID while the child is unreaped: its zombie reserves the
+//! PID, and this library reaps only under the lock that is held meanwhile.
 
 use std::io;
-use std::process::ExitStatus;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitIdOptions, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitIdOptions, getpgid, kill_process, kill_process_group};
 
-use super::process::{Process, State, Way};
+use super::process::{Access, Group, Process, State};
+use super::scope::KillScope;
 use super::wait::Kill;
+use crate::kernel::pidfd::Pidfd;
 use crate::kernel::support::Support;
-use crate::kernel::sys::{self, Target};
-
-/// Whom the end of a child concerns: [`Command::kill_scope`](crate::Command::kill_scope).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KillScope {
-    /// The child alone.
-    #[default]
-    Child,
-    /// The child and the whole process group that it leads.
-    Group,
-}
-
-/// How often a group is killed in a row. Once is enough for Linux, where a member that forks in
-/// that very instant is met with its child; a kernel that is not Linux may need another.
-const ROUNDS: usize = 3;
+use crate::kernel::{is_refusal, retry, sys};
 
 impl Process {
     /// Sends `signal` to the child.
     ///
-    /// A child that has ended and was not reaped takes it without an effect.
+    /// A child that has exited and was not reaped takes it without an effect.
     ///
-    /// Without a pidfd, what remains is the instant between the question whether the child is still
-    /// ours and the signal, in which a foreign `waitpid(-1)` would have to reap the child and its
-    /// number come round.
+    /// Without a pidfd, what remains is the instant between the look whether the child is unreaped
+    /// and the signal, in which something else would have to reap the child and its PID be reused.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the child was reaped, by anyone; `EPERM` if
-    /// it runs as another user.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the child was reaped, by anyone.
+    /// - `EPERM` if it runs as another user.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process: the child is its parent's.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.while_unreaped(|way| match way {
-            Way::Pidfd(pidfd) => match sys::pidfd_send_signal(pidfd.fd(), signal, false) {
-                // A filter hides the call: the pidfd still says whether the number is the child's.
-                Err(Errno::NOSYS) => self.by_number(way, signal, kill_process),
-                sent => sent,
-            },
-            Way::Number(_) => self.by_number(way, signal, kill_process),
-        })
+        let state = self.lock()?;
+        let sent = match &*state {
+            State::Running(running) => running.access.signal(self.pid(), signal),
+            State::Exited(_) | State::Lost(_) => Err(Errno::SRCH),
+        };
+        sent.map_err(|errno| self.signal_error(errno))
     }
 
     /// Sends `signal` to every process of the group that the child leads, also when the child
-    /// itself has ended but was not reaped.
+    /// itself has exited but was not reaped.
+    ///
+    /// A child that was started with [`KillScope::Group`] keeps its group in reach: this works also
+    /// after its status was collected.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the child was reaped, or leads no group:
-    /// it has to be started with `process_group(0)`, or to have called `setpgid` or `setsid`.
-    /// `EPERM` if all of the group runs as other users.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the group is empty or out of reach: the
+    ///   child was reaped, or leads no group (it has to be started with `process_group(0)`, or to
+    ///   have called `setpgid` or `setsid`).
+    /// - `EPERM` if all of the group runs as other users.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process.
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        self.while_unreaped(|way| self.signal_group_of(way, signal))
-    }
-
-    fn signal_group_of(&self, way: &Way, signal: Signal) -> Result<(), Errno> {
-        if let Way::Pidfd(pidfd) = way {
-            match sys::pidfd_send_signal(pidfd.fd(), signal, true) {
-                // Before Linux 6.9, or a filter.
-                Err(Errno::INVAL | Errno::NOSYS) => {}
-                sent => return sent,
-            }
-        }
-        self.by_number(way, signal, kill_process_group)
-    }
-
-    /// Sends `signal` to the child or its group. A child that leads none is its own group.
-    pub(crate) fn signal_in(&self, scope: KillScope, signal: Signal) -> io::Result<()> {
-        match scope {
-            KillScope::Child => self.signal(signal),
-            KillScope::Group => {
-                // Whoever reaps the leader kills what is left of the group first.
-                self.0.sweep.store(true, Ordering::Relaxed);
-                self.signal_group(signal).or_else(|_| self.signal(signal))
-            }
-        }
-    }
-
-    /// Kills what is left of the group, if that was asked for, before its leader is reaped; whether
-    /// the leader may be reaped now. One that is found running may not: if it ended in the next
-    /// instant, its group would be missed.
-    pub(crate) fn sweep_before_reaping(&self, way: &Way) -> bool {
-        if !self.0.sweep.load(Ordering::Relaxed) {
-            return true;
-        }
-        match self.has_ended(way) {
-            Ok(false) => false,
-            Ok(true) => {
-                for _ in 0..ROUNDS {
-                    // An error means that the group is empty, or not ours to kill.
-                    let _ = self.signal_group_of(way, Signal::KILL);
-                }
-                true
-            }
-            // Something else has reaped it, as the reaping will tell.
-            Err(_) => true,
-        }
-    }
-
-    /// Asks first whether the number is still the child's own: whether it is unreaped.
-    fn by_number(
-        &self,
-        way: &Way,
-        signal: Signal,
-        send: fn(Pid, Signal) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        match self.has_ended(way) {
-            Ok(_) => send(self.pid(), signal),
-            Err(Errno::CHILD) => Err(Errno::SRCH),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// Whether the child has ended, asked without reaping it.
-    fn has_ended(&self, way: &Way) -> Result<bool, Errno> {
-        const PEEK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOWAIT);
-        self.waitid(way, PEEK).map(|end| end.is_some())
-    }
-
-    /// What `options` ask for, without blocking, while the child is unreaped.
-    pub(super) fn waitid(
-        &self,
-        way: &Way,
-        options: WaitIdOptions,
-    ) -> Result<Option<ExitStatus>, Errno> {
-        let options = options | WaitIdOptions::NOHANG;
-        let answer = match way {
-            Way::Pidfd(pidfd) => pidfd.waitid(options, Support::here()),
-            Way::Number(_) => sys::waitid(Target::Pid(self.pid()), options),
+        let state = self.lock()?;
+        let sent = match &*state {
+            State::Running(running) => running.access.signal_group(self.pid(), signal),
+            _ => state.signal_rest_of_group(self.pid(), signal),
         };
-        Ok(answer?.map(|(status, _)| status))
+        sent.map_err(|errno| self.signal_error(errno))
     }
 
-    fn while_unreaped(&self, send: impl FnOnce(&Way) -> Result<(), Errno>) -> io::Result<()> {
-        match &*self.state() {
-            State::Running { way, .. } => send(way),
-            State::Ended(_) | State::Lost => Err(Errno::SRCH),
+    /// Sends `signal` to what is left of the child's scope.
+    ///
+    /// A child may have left the group that it led, or never have led one. So it is signalled itself
+    /// unless the signal to the group has reached it. `SIGKILL` goes to it in any case: that twice
+    /// does no harm, and shows if the child may not be signalled (`EPERM`).
+    pub(crate) fn signal_scope(&self, signal: Signal) -> io::Result<()> {
+        if self.scope() != KillScope::Group {
+            return self.signal(signal);
         }
-        .map_err(|errno| if errno == Errno::SRCH { self.gone() } else { errno.into() })
+        let state = self.lock()?;
+        let sent = match &*state {
+            State::Running(running) => {
+                let group = running.access.signal_group(self.pid(), signal);
+                if group.is_ok() && signal != Signal::KILL && self.is_in_own_group() {
+                    Ok(())
+                } else {
+                    match running.access.signal(self.pid(), signal) {
+                        Err(Errno::SRCH) => group,
+                        sent => sent,
+                    }
+                }
+            }
+            _ => state.signal_rest_of_group(self.pid(), signal),
+        };
+        sent.map_err(|errno| self.signal_error(errno))
     }
 
-    fn gone(&self) -> io::Error {
+    /// [`signal_scope`](Self::signal_scope), for which a scope that is empty is no error.
+    pub(crate) fn signal_what_is_left(&self, signal: Signal) -> io::Result<()> {
+        match self.signal_scope(signal) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// Asks all of the scope to exit: `SIGTERM`, and `SIGCONT` after it so that a stopped process
+    /// can take it.
+    pub(crate) fn ask_to_exit(&self) -> io::Result<()> {
+        self.signal_what_is_left(Signal::TERM)?;
+        self.signal_what_is_left(Signal::CONT)
+    }
+
+    /// Whether the unreaped child is in the group that has its PID.
+    fn is_in_own_group(&self) -> bool {
+        getpgid(Some(self.pid())) == Ok(self.pid())
+    }
+
+    fn signal_error(&self, errno: Errno) -> io::Error {
+        if errno != Errno::SRCH {
+            return errno.into();
+        }
         let message =
             format!("child {} was reaped, or leads no group: no signal was sent", self.id());
         io::Error::new(io::ErrorKind::InvalidInput, message)
     }
+}
+
+impl State {
+    /// Of a child whose exit is known.
+    fn signal_rest_of_group(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
+        match self {
+            Self::Exited(exited) => match &exited.group {
+                Group::Gone => Err(Errno::SRCH),
+                Group::Pidfd(pidfd) => signal_group_of(pidfd, Some(signal)),
+                Group::Zombie(access) => access.signal_group(pid, signal),
+            },
+            Self::Lost(lost) => match &lost.group {
+                Some(pidfd) => signal_group_of(pidfd, Some(signal)),
+                None => Err(Errno::SRCH),
+            },
+            Self::Running(_) => Err(Errno::SRCH),
+        }
+    }
+}
+
+impl Access {
+    fn signal(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
+        if let Self::Pidfd(pidfd) = self {
+            match retry(|| sys::pidfd_send_signal(pidfd.fd(), signal, false)) {
+                // A filter refuses the call. If it is the kernel that does not permit the signal,
+                // kill(2) answers the same.
+                Err(errno) if is_refusal(errno) => {}
+                sent => return sent,
+            }
+        }
+        self.while_unreaped(pid, || kill_process(pid, signal))
+    }
+
+    fn signal_group(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
+        if let Self::Pidfd(pidfd) = self {
+            if Support::here().signal_group.refused().is_none() {
+                match signal_group_of(pidfd, Some(signal)) {
+                    // Before Linux 6.9.
+                    Err(Errno::INVAL) => Support::here().signal_group.refuse(Errno::INVAL),
+                    Err(errno) if is_refusal(errno) => {}
+                    sent => return sent,
+                }
+            }
+        }
+        self.while_unreaped(pid, || kill_process_group(pid, signal))
+    }
+
+    /// Sends a signal by PID, if that is still the child's own.
+    fn while_unreaped(
+        &self,
+        pid: Pid,
+        send: impl FnMut() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        match self.waitid(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(_) => retry(send),
+            Err(Errno::CHILD) => Err(Errno::SRCH),
+            // A filter refuses to look. A child that has not exited was not reaped.
+            Err(errno) if is_refusal(errno) => match self {
+                Self::Pidfd(pidfd) if pidfd.has_exited().is_ok_and(|exited| !exited) => retry(send),
+                Self::Pidfd(_) => Err(Errno::SRCH),
+                Self::Pid(_) => Err(errno),
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Its pidfd, if that reaches the group also after the child was reaped (Linux 6.9).
+    pub(super) fn pidfd_of_group(&self) -> Option<Arc<Pidfd>> {
+        let Self::Pidfd(pidfd) = self else { return None };
+        let feature = &Support::here().signal_group;
+        if feature.refused().is_none() && !feature.is_known_to_work() {
+            match signal_group_of(pidfd, None) {
+                Err(errno) if errno == Errno::INVAL || is_refusal(errno) => feature.refuse(errno),
+                // `ESRCH`: the child leads no group.
+                Ok(()) | Err(_) => feature.works(),
+            }
+        }
+        feature.refused().is_none().then(|| Arc::clone(pidfd))
+    }
+}
+
+/// Signals the group that the process of `pidfd` leads or has led; no signal only asks whether it
+/// could be.
+pub(super) fn signal_group_of(pidfd: &Pidfd, signal: Option<Signal>) -> Result<(), Errno> {
+    retry(|| sys::pidfd_send_signal(pidfd.fd(), signal, true))
 }
 
 impl Kill for Process {

@@ -1,21 +1,22 @@
 //! The thread that learns of a child's stops, where they are asked for.
 //!
-//! A pidfd does not tell of them, and `SIGCHLD` is the program's: what is left is a `waitid` that
-//! blocks. It only looks (`WNOWAIT`). A stop is then taken through the child's record, under its
-//! lock, and the end is left to whoever reaps.
+//! A pidfd does not show them, and `SIGCHLD` is the program's: what is left is a `waitid` that
+//! blocks. It only looks (`WNOWAIT`). A stop is then collected through the child's record, under its
+//! lock, and the exit is left to whatever reaps.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Signal, WaitIdOptions};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitIdOptions};
 
-use super::changes::{News, StateChange, StateChanges};
-use super::process::{Process, State, Way};
+use super::changes::{Broadcast, StateChange, StateChanges};
+use super::process::{Access, Process, State};
 use super::thread;
 use crate::kernel::pidfd::Pidfd;
+use crate::kernel::retry;
 use crate::kernel::support::Support;
 use crate::kernel::sys::{self, Target};
 
@@ -28,73 +29,77 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` or `ENOMEM` if no thread can be made (`RLIMIT_NPROC`, the pids cgroup): nothing is
-    /// lost by that, try again later.
+    /// - `EAGAIN` or `ENOMEM` if the thread cannot be started (`RLIMIT_NPROC`, the pids cgroup):
+    ///   nothing is lost, try again later.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process.
     pub fn state_changes(&self) -> io::Result<StateChanges> {
-        let mut state = self.state();
-        let State::Running { way, news: told } = &mut *state else {
-            return Ok(StateChanges::ended());
-        };
-        if let Some(news) = told {
-            return Ok(StateChanges::of(Arc::clone(news)));
+        let mut state = self.lock()?;
+        let State::Running(running) = &mut *state else { return Ok(StateChanges::exited()) };
+        let extras = running.extras.get_or_insert_default();
+        if let Some(broadcast) = &extras.changes {
+            return Ok(StateChanges::new(Arc::clone(broadcast)));
         }
-        let own = match way {
-            // Not the record's, on which no waitid blocks. Where there is none to be had, the
-            // number does: all that is taken is taken through the record.
-            Way::Pidfd(_) => Pidfd::open_blocking(self.pid(), Support::here()).ok(),
-            Way::Number(_) => None,
+        let access = &running.access;
+        let own = match access {
+            // Not the record's, on which no `waitid` blocks. Where there is none, the thread waits
+            // by PID: what it sees is collected through the record.
+            Access::Pidfd(_) => Pidfd::open_blocking(self.pid(), Support::here()).ok(),
+            Access::Pid(_) => None,
         };
-        // Asked after the number was used: it was the child's then.
-        match self.waitid(way, CHANGES | WaitIdOptions::NOWAIT) {
-            Err(Errno::CHILD) => return Ok(StateChanges::ended()),
+        // Asked after the PID was used: it was the child's then.
+        match access.waitid(self.pid(), CHANGES | WaitIdOptions::NOWAIT) {
+            Err(Errno::CHILD) => return Ok(StateChanges::exited()),
             answer => answer?,
         };
-        let news = Arc::new(News::default());
-        let (process, to) = (self.clone(), Arc::clone(&news));
-        thread::start("stops", self.pid(), "a thread tells of its stops", move || {
-            process.tell_changes(own.as_ref(), &to);
-            to.end();
+        let broadcast = Arc::new(Broadcast::default());
+        let (process, to) = (self.clone(), Arc::clone(&broadcast));
+        thread::start("stops", self.pid(), move || {
+            process.publish_changes(own.as_ref(), &to);
+            to.publish_exit();
         })?;
-        // What was before is not told, but for the stop that it is still in. The thread cannot have
-        // taken it: we hold the lock.
-        if let Ok(Some(stop @ StateChange::Stopped(_))) = self.take_change(way) {
-            news.tell(stop);
+        // What was before is not published, except for the stop that it is still in. The thread
+        // cannot have collected it: the lock is held. There is no stream yet, so nothing is woken.
+        if let Ok(Some(stop @ StateChange::Stopped(_))) = collect_change(self.pid(), access) {
+            broadcast.publish(stop);
         }
-        *told = Some(Arc::clone(&news));
-        Ok(StateChanges::of(news))
+        extras.changes = Some(Arc::clone(&broadcast));
+        drop(state);
+        Ok(StateChanges::new(broadcast))
     }
 
-    /// What the thread does, until the child ends or is not to be waited for any more.
-    fn tell_changes(&self, own: Option<&Pidfd>, news: &News) {
+    /// What the thread does, until the child exits or cannot be waited for.
+    fn publish_changes(&self, own: Option<&Pidfd>, broadcast: &Broadcast) {
         let look = CHANGES | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         loop {
-            let seen = retry_on_intr(|| match own {
+            let seen = match own {
                 Some(pidfd) => pidfd.waitid(look, Support::here()),
-                None => sys::waitid(Target::Pid(self.pid()), look),
-            });
-            if !matches!(seen, Ok(Some((status, _))) if !has_ended(status)) {
+                None => retry(|| sys::waitid(Target::Pid(self.pid()), look)),
+            };
+            if !matches!(seen, Ok(Some((status, _))) if !has_exited(status)) {
                 return;
             }
-            let taken = match &*self.state() {
-                State::Running { way, .. } => self.take_change(way),
-                // What was seen by number is another child's.
-                State::Ended(_) | State::Lost => return,
+            let Ok(state) = self.lock() else { return };
+            let collected = match &*state {
+                State::Running(running) => collect_change(self.pid(), &running.access),
+                // What was seen by PID is another child's.
+                State::Exited(_) | State::Lost(_) => return,
             };
-            match taken {
-                Ok(Some(change)) => news.tell(change),
-                // Something else has taken it.
+            drop(state);
+            match collected {
+                Ok(Some(change)) => broadcast.publish(change),
+                // Something else has collected it.
                 Ok(None) => {}
                 Err(_) => return,
             }
         }
     }
-
-    fn take_change(&self, way: &Way) -> Result<Option<StateChange>, Errno> {
-        Ok(self.waitid(way, CHANGES)?.and_then(change))
-    }
 }
 
-fn has_ended(status: ExitStatus) -> bool {
+fn collect_change(pid: Pid, access: &Access) -> Result<Option<StateChange>, Errno> {
+    Ok(access.waitid(pid, CHANGES)?.and_then(|(status, _)| change(status)))
+}
+
+fn has_exited(status: ExitStatus) -> bool {
     status.stopped_signal().is_none() && !status.continued()
 }
 

@@ -1,4 +1,4 @@
-//! `Wait` and `Kill`: what the reaper asks of a child, so that it can be any kind of child.
+//! `Wait` and `Kill`: what the reaper calls on a child, so that it can be any kind of child.
 
 use std::fmt;
 use std::io;
@@ -7,24 +7,25 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::fallback::Watch;
+use super::exit_thread::ExitThread;
 use crate::kernel::exit::StatusLost;
 use crate::kernel::pidfd::Pidfd;
 
-/// A child that can be asked whether it has ended, and reaped thereby.
+/// A child that can be reaped without blocking.
 ///
 /// Implement it for a child type of your own to have it waited for by a [`Reaper`](crate::Reaper)
-/// and, when it is dropped alive, by the orphan queue.
+/// and, when it is dropped while it runs, by the orphan queue. The queue catches a panic in it.
 pub trait Wait: fmt::Debug {
-    /// The process's number.
+    /// The process's PID.
     fn id(&self) -> u32;
 
-    /// Reaps the child if it has ended, and gives its status; `None` while it runs. It never
-    /// blocks, and gives the same status again after that.
+    /// Reaps the child if it has exited, and returns its status; `None` while it runs. It never
+    /// blocks, and returns the same status again after that.
     ///
     /// # Errors
     ///
-    /// If the child cannot be waited for: [`StatusLost`] where something else reaped it.
+    /// [`StatusLost`] where something else reaped the child: that is final. Any other error means
+    /// that the child may still have to be reaped; the orphan queue tries again later.
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>>;
 
     /// A pidfd of the child, to wait for its readiness; by default one is opened by
@@ -41,9 +42,9 @@ pub trait Wait: fmt::Debug {
     ///
     /// # Errors
     ///
-    /// If no thread can be made.
-    fn watch(&self) -> io::Result<Watch> {
-        Watch::start(self.id())
+    /// If no thread can be started.
+    fn exit_thread(&self) -> io::Result<ExitThread> {
+        ExitThread::start(self.id())
     }
 }
 
@@ -71,8 +72,8 @@ impl<W: Wait + ?Sized> Wait for &mut W {
         (**self).pidfd()
     }
 
-    fn watch(&self) -> io::Result<Watch> {
-        (**self).watch()
+    fn exit_thread(&self) -> io::Result<ExitThread> {
+        (**self).exit_thread()
     }
 }
 
@@ -82,8 +83,8 @@ impl<K: Kill + ?Sized> Kill for &mut K {
     }
 }
 
-/// The standard library's child waits and kills by number. [`Process`](crate::Process), which it
-/// can be converted into, is safer: it recovers a stolen status and cannot signal a stranger.
+/// The standard library's child waits and kills by PID. [`Process`](crate::Process), which it can be
+/// converted into, is safer: it recovers a stolen status and never signals an unrelated process.
 impl Wait for Child {
     fn id(&self) -> u32 {
         Child::id(self)
@@ -92,7 +93,7 @@ impl Wait for Child {
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         Child::try_wait(self).map_err(|error| {
             if Errno::from_io_error(&error) == Some(Errno::CHILD) {
-                StatusLost::of(Some(Child::id(self)))
+                StatusLost::new(Some(Child::id(self))).into()
             } else {
                 error
             }
