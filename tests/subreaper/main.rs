@@ -1,4 +1,4 @@
-//! `Subreaper` and the example `init`, beside tini and catatonit.
+//! `Subreaper` and the example `init`, beside tini, catatonit and dumb-init.
 //!
 //! Each trial is a process of its own, this program again in a [role](cases::Case): started by an
 //! [`Init`](inits::Init) as its command, or guarding itself; as PID 1 of a pid namespace, or as a

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::ptr;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, getppid, waitpid};
+use rustix::process::{Pid, Resource, WaitOptions, getppid, getrlimit, setrlimit, waitpid};
 
 /// What there is to know of a signal that was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,7 @@ pub(crate) fn is_pending(signal: i32) -> bool {
 
 /// Sends a signal to the init.
 pub(crate) fn signal_init(signal: i32) {
-    let init = getppid().expect("the init is in this namespace").as_raw_nonzero().get();
-    // SAFETY: it takes integers.
-    assert_eq!(unsafe { libc::kill(init, signal) }, 0, "{}", io::Error::last_os_error());
+    self::signal(getppid().expect("the init is in this namespace").as_raw_nonzero().get(), signal);
 }
 
 /// Queues a signal to the init, with a value.
@@ -117,10 +115,9 @@ pub(crate) fn ignore_none() {
     }
 }
 
-/// Has `SIGCHLD` ignored, as one who starts a program may leave it.
+/// Ignores `SIGCHLD`, as whatever starts a program may leave it.
 pub(crate) fn ignore_sigchld() {
-    // SAFETY: ignoring runs no code.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    ignore(libc::SIGCHLD);
 }
 
 pub(crate) fn ignores_sigchld() -> bool {
@@ -198,13 +195,20 @@ pub(crate) fn set_foreground(group: u32) {
 
 /// Has the command's process, which leads a group, put that into the foreground itself.
 pub(crate) fn put_into_foreground(command: &mut Command) {
-    let put = || {
+    before_exec(command, || {
         block(&[libc::SIGTTOU]);
         set_foreground(std::process::id());
+    });
+}
+
+/// Does something in the command's process.
+pub(crate) fn before_exec(command: &mut Command, act: fn()) {
+    let act = move || {
+        act();
         Ok(())
     };
-    // SAFETY: the closure makes system calls only, if they do not fail.
-    unsafe { command.pre_exec(put) };
+    // SAFETY: what is done is system calls only, if they do not fail.
+    unsafe { command.pre_exec(act) };
 }
 
 /// Forks, and goes on in the new process; the old one ends as that does.
@@ -218,4 +222,23 @@ pub(crate) fn go_on_in_a_child() {
         // SAFETY: it may be called at any time.
         unsafe { libc::_exit(code.unwrap_or(100)) }
     }
+}
+
+/// Sets the soft limit of the size of a core dump to the hard one, or to 0.
+pub(crate) fn limit_core(to_zero: bool) {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = if to_zero { Some(0) } else { limit.maximum };
+    setrlimit(Resource::Core, limit).expect("it is not raised above the hard one");
+}
+
+/// Sends a signal to any process.
+pub(crate) fn signal(pid: i32, signal: i32) {
+    // SAFETY: it takes integers.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "{}", io::Error::last_os_error());
+}
+
+/// Ignores a signal, which exec keeps.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: ignoring runs no code.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }

@@ -1,13 +1,19 @@
 //! Strangers are reaped, also in numbers, while the main child runs.
 
-use super::{Case, Only};
+use super::{Case, Only, is_in_state};
+use crate::inits::Init;
 use crate::processes::{init, state_and_parent, strangers, until, until_no_strangers};
 use crate::strangers::{hold, one_comes_and_goes};
 use crate::sys;
 
 pub(super) fn all() -> Vec<Case> {
     vec![
-        Case::of_inits("reaps_a_hundred_orphans", reaps_a_hundred_orphans),
+        Case::of_inits("reaps_a_hundred_orphans", reaps_a_hundred_orphans).by(&[
+            Init::Example,
+            Init::Tini,
+            Init::Catatonit,
+            Init::Dumb,
+        ]),
         Case::of_inits("reaps_a_storm_of_orphans", reaps_a_storm_of_orphans),
         Case::of_inits("reaps_all_for_one_signal", reaps_all_for_one_signal).only(Only::Subreaper),
         Case::of_inits("forwards_in_a_storm_of_orphans", forwards_in_a_storm_of_orphans),
@@ -38,10 +44,6 @@ fn reaps_all_for_one_signal() {
     );
     sys::signal_init(libc::SIGCONT);
     until_no_strangers();
-}
-
-fn is_in_state(pid: i32, state: char) -> bool {
-    state_and_parent(pid).is_some_and(|(now, _)| now == state)
 }
 
 fn reaps_a_storm_of_orphans() {

@@ -15,7 +15,9 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_inits("forwards_each_of_several_real_time_signals", forwards_each_of_several),
         // The peers lose the values.
         Case::of_inits("forwards_values", forwards_values).by(&[Init::Example]),
-        Case::of_inits("forwards_to_the_group", || reaches_the_group(true)).to_group(),
+        Case::of_inits("forwards_to_the_group", || reaches_the_group(true))
+            .by(&[Init::Example, Init::Tini, Init::Catatonit, Init::Dumb])
+            .to_group(),
         Case::of_inits("forwards_to_the_child_alone", || reaches_the_group(false)),
     ]
 }
