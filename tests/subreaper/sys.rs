@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, WaitOptions, getppid, getrlimit, setrlimit, waitpid};
@@ -221,6 +222,20 @@ pub(crate) fn go_on_in_a_child() {
         let code = ended.ok().flatten().and_then(|(_, status)| status.exit_status());
         // SAFETY: it may be called at any time.
         unsafe { libc::_exit(code.unwrap_or(100)) }
+    }
+}
+
+/// Forks, leads a new session and exits in the old process, again and again, for so long.
+pub(crate) fn run_away(time: Duration) {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        // SAFETY: there are no other threads; both processes only make system calls from here on.
+        unsafe {
+            match libc::fork() {
+                0 => drop(libc::setsid()),
+                _ => libc::_exit(0),
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The cases: what a main child does, and what comes of it.
 
+mod grace;
 mod guarding;
+mod options;
 mod orphans;
 mod promise;
 mod signals;
@@ -13,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use crate::inits::Init;
 use crate::places::Place;
 use crate::processes::state_and_parent;
-use crate::sys;
+use crate::{ROLE, sys};
 
 /// What one init does in one situation.
 ///
@@ -59,6 +61,8 @@ pub(crate) fn all() -> Vec<Case> {
         orphans::all(),
         promise::all(),
         guarding::all(),
+        grace::all(),
+        options::all(),
         terminal::all(),
     ]
     .concat()
@@ -75,6 +79,8 @@ pub(crate) fn play(role: &str) {
     match case
         .map(|case| case.body)
         .or_else(|| signals::part(role))
+        .or_else(|| grace::part(role))
+        .or_else(|| options::part(role))
         .or_else(|| status::part(role))
         .or_else(|| terminal::part(role))
     {
@@ -117,6 +123,14 @@ impl Case {
         Self { says, ..self }
     }
 
+    fn never_says(self, words: &'static str) -> Self {
+        Self { never_says: Some(words), ..self }
+    }
+
+    fn options(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
     fn to_group(self) -> Self {
         Self { to_group: true, ..self }
     }
@@ -134,7 +148,19 @@ impl Case {
     }
 }
 
-/// Starts a command, and waits until it says `ready`.
+/// Starts this program in a role, and waits until that says `ready`. Its standard error is this
+/// process's, where it may speak after this one has exited.
+fn start(role: &str) -> Child {
+    start_with(role, |_| ())
+}
+
+fn start_with(role: &str, prepare: impl FnOnce(&mut Command)) -> Child {
+    let mut command = Command::new("/proc/self/exe");
+    command.args([ROLE, role]).stdin(Stdio::null());
+    prepare(&mut command);
+    start_command(&mut command)
+}
+
 fn start_command(command: &mut Command) -> Child {
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it is this program");
     let mut line = String::new();

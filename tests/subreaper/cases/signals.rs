@@ -18,6 +18,9 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_inits("forwards_to_the_group", || reaches_the_group(true))
             .by(&[Init::Example, Init::Tini, Init::Catatonit, Init::Dumb])
             .to_group(),
+        Case::of_inits("forwards_to_a_single_child", || reaches_the_group(false))
+            .by(&[Init::Example, Init::Dumb])
+            .options(&["-c"]),
         Case::of_inits("forwards_to_the_child_alone", || reaches_the_group(false)),
     ]
 }
