@@ -75,6 +75,8 @@ pub(super) fn all() -> Vec<Case> {
             .says("saved"),
         Case::of_itself("what_ignores_sigterm_is_killed", || nothing_outlives("stays"))
             .only(Only::Subreaper),
+        Case::of_itself("what_the_killed_leave_is_killed", || nothing_outlives("stays_above"))
+            .only(Only::Subreaper),
         Case::of_itself("what_runs_away_is_killed", || nothing_outlives("runs_away"))
             .only(Only::Subreaper),
         Case::of_itself("one_from_outside_can_save", one_from_outside_can_save).only(Only::Pid1),
@@ -87,6 +89,10 @@ pub(super) fn part(role: &str) -> Option<fn()> {
         "saves" => saves,
         "stops" => stops,
         "stays" => stays,
+        "stays_above" => || {
+            drop(start("stays"));
+            stays();
+        },
         "level_3" => || is_a_level("level_2"),
         "level_2" => || is_a_level("level_1"),
         "level_1" => || is_a_level("saves"),

@@ -21,6 +21,10 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_inits("forwards_one_signal_as_another", forwards_one_signal_as_another)
             .by(&[Init::Example, Init::Dumb])
             .options(REWRITES),
+        Case::of_inits("forwards_another_signal_to_the_group", forwards_one_signal_as_another)
+            .by(&[Init::Example, Init::Dumb])
+            .to_group()
+            .options(REWRITES),
         Case::of_itself("forwards_as_was_asked", || {
             let guarded = Subreaper::new()
                 .forward_as(Signal::TERM, Signal::INT)

@@ -4,16 +4,16 @@
 //! descendants leave behind; the program is the parent of none of these. So neither can reap the
 //! other's children.
 
+use std::time::Duration;
+
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, wait};
 
 use super::options::Options;
-use super::remaining::{Ending, Whose, is_interruption};
+use super::remaining::{Ending, Scope, is_interruption};
 use super::terminal;
 use crate::kernel::sys::signals::{self, AcceptedSignal, HeldSignals};
 use crate::reap::signal::KillScope;
-
-use std::time::Duration;
 
 /// How many children are reaped in a row before the guard looks for signals again.
 const BATCH: usize = 256;
@@ -51,11 +51,11 @@ impl<'a> Guard<'a> {
         let exit = self.watch();
         let is_pid_1 = getpid() == Pid::INIT;
         if let Some(grace) = self.options.remaining.grace(is_pid_1) {
-            let whose = if is_pid_1 { Whose::Namespace } else { Whose::Children };
+            let scope = if is_pid_1 { Scope::Namespace } else { Scope::Children };
             let by_interruption =
                 exit.status.and_then(WaitStatus::terminating_signal).is_some_and(is_interruption);
             Ending {
-                whose,
+                scope,
                 held: self.held,
                 map: &self.options.signals,
                 interrupted: self.interrupted || by_interruption,
@@ -203,7 +203,7 @@ impl Reaped {
     }
 }
 
-/// A set of the standard signals has a bit for each; the others share the lowest.
+/// Each standard signal has a bit of its own; the real-time signals share the lowest.
 fn bit(signal: i32) -> u32 {
     u32::try_from(signal).ok().and_then(|signal| 1_u32.checked_shl(signal)).unwrap_or(1)
 }

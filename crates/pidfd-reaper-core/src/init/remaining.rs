@@ -13,16 +13,20 @@ use rustix::process::{
 use super::options::SignalMap;
 use crate::kernel::sys::signals::{self, HeldSignals};
 
-/// How often the guard looks for processes whose adoption or exit makes no `SIGCHLD`.
+/// How often the guard looks for processes scope adoption or exit makes no `SIGCHLD`.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How many zombies are reaped before the guard looks at the time again. A process that forks and
+/// exits without end makes as many as it is given time for.
+const BATCH: usize = 256;
 
 /// How long the guard keeps sending `SIGKILL` to its children. One may be in an uninterruptible
 /// sleep, for as long as a network file system does not answer.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Which processes the guard ends.
+/// Which processes the guard signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Scope {
     /// As PID 1: all others in the PID namespace. The kernel kills them anyway when PID 1 exits.
     Namespace,
     /// As a child subreaper: the guard's own children, adopted ones included.
@@ -31,7 +35,7 @@ pub(super) enum Whose {
 
 /// The grace period, while it lasts.
 pub(super) struct Ending<'a> {
-    pub(super) whose: Whose,
+    pub(super) scope: Scope,
     pub(super) held: &'a HeldSignals,
     pub(super) map: &'a SignalMap,
     /// Whether a `SIGTERM` or `SIGINT` has arrived already. The next one ends the grace period.
@@ -43,7 +47,7 @@ impl Ending<'_> {
     pub(super) fn run(mut self, grace: Duration) {
         let begin = Instant::now();
         let mut asked = HashSet::new();
-        if self.whose == Whose::Namespace {
+        if self.scope == Scope::Namespace {
             // One system call, which holds the kernel's list of tasks: a process that forks at this
             // moment gets the signal before its new child exists, or the child gets it too. Stopped
             // processes have to be continued, since they do not handle SIGTERM before.
@@ -51,12 +55,12 @@ impl Ending<'_> {
             let _ = signals::signal_all_others(Signal::CONT.as_raw());
         }
         while !self.all_reaped(&mut asked) {
-            if self.whose == Whose::Children {
+            if self.scope == Scope::Children {
                 ask_new_children(&mut asked);
             }
             let time_left = grace.saturating_sub(begin.elapsed());
             if time_left.is_zero() || self.is_interrupted_within(time_left.min(POLL)) {
-                if self.whose == Whose::Children {
+                if self.scope == Scope::Children {
                     self.kill_children();
                 }
                 return;
@@ -64,17 +68,17 @@ impl Ending<'_> {
         }
     }
 
-    /// Reaps all zombies, and takes their PIDs out of `asked`, since the kernel may use them again.
+    /// Reaps zombies, and takes their PIDs out of `asked`, since the kernel may use them again.
     /// Whether no process remains.
     fn all_reaped(&self, asked: &mut HashSet<Pid>) -> bool {
-        loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, _))) => asked.remove(&pid),
-                Ok(None) => return false,
-                // No children. A process that has entered the namespace from outside (`docker exec`,
-                // nsenter(1)) is a child of one out there.
-                Err(_) => return self.whose == Whose::Children || is_alone_in_namespace(),
-            };
+        let forget = |pid| {
+            asked.remove(&pid);
+        };
+        match reap_zombies(forget) {
+            Ok(_) => false,
+            // No children. A process that has entered the namespace from outside (`docker exec`,
+            // nsenter(1)) is a child of one out there.
+            Err(_) => self.scope == Scope::Children || is_alone_in_namespace(),
         }
     }
 
@@ -95,17 +99,36 @@ impl Ending<'_> {
     fn kill_children(&self) {
         let begin = Instant::now();
         while begin.elapsed() < KILL_LIMIT {
-            let killed = own_children().filter(|pid| kill_process(*pid, Signal::KILL).is_ok());
-            let any_killed = killed.count() > 0;
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) => while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {},
-                // None can be signalled: they run as other users.
-                Ok(None) if !any_killed => return,
-                Ok(None) => drop(self.held.next_within(POLL)),
+            let (mut any_killed, mut any_refused) = (false, false);
+            for pid in own_children() {
+                match kill_process(pid, Signal::KILL) {
+                    Ok(()) => any_killed = true,
+                    Err(_) => any_refused = true,
+                }
+            }
+            match reap_zombies(|_| ()) {
+                // What is left runs as other users.
+                Ok(0) if any_refused && !any_killed => return,
+                // Those that were killed are about to exit, or the list has missed one: the kernel
+                // leaves processes out while others exit.
+                Ok(0) => drop(self.held.next_within(POLL)),
+                // Their children have been adopted.
+                Ok(_) => {}
                 Err(_) => return,
             }
         }
     }
+}
+
+/// Reaps zombies, [`BATCH`] at most, and returns how many. An error if there are no children.
+fn reap_zombies(mut reaped: impl FnMut(Pid)) -> Result<usize, Errno> {
+    for count in 0..BATCH {
+        match wait(WaitOptions::NOHANG)? {
+            Some((pid, _)) => reaped(pid),
+            None => return Ok(count),
+        }
+    }
+    Ok(BATCH)
 }
 
 /// The signals with which users and container runtimes end a program.
