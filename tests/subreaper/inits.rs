@@ -8,7 +8,7 @@ use crate::cases::Case;
 use crate::places::Place;
 use crate::{INIT, ROLE};
 
-/// What takes in the strangers of a case.
+/// What adopts the orphans of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Init {
     /// The case's own process, by `Subreaper` or for comparison not at all.

@@ -12,12 +12,12 @@
 mod cases;
 #[path = "../../examples/init/command.rs"]
 mod command;
+mod held;
 #[path = "../shared/helper.rs"]
 mod helper;
 mod inits;
 mod places;
 mod processes;
-mod strangers;
 mod sys;
 mod trial;
 

@@ -106,7 +106,7 @@ pub(crate) fn raise(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
-/// Undoes what whoever started the harness may have done: a script's background ignores `SIGINT`,
+/// Undoes what the starter of the harness may have done: a script's background ignores `SIGINT`,
 /// nohup(1) `SIGHUP`.
 pub(crate) fn ignore_none() {
     use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1};
@@ -136,14 +136,14 @@ pub(crate) fn die_after(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
-/// Leaves strangers behind: processes whose parent, a child of this one, has ended. They end at
+/// Leaves orphans behind: processes whose parent, a child of this one, has ended. They end at
 /// once, or when there is nothing more to read from the leash, of which they close the other end.
-pub(crate) fn leave_strangers(
+pub(crate) fn leave_orphans(
     count: usize,
     leash: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
 ) -> Vec<Pid> {
     let leash = leash.map(|(held, end)| (held.as_raw_fd(), end.as_raw_fd()));
-    let (numbers, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe is to be had");
+    let (numbers, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe can be made");
     // SAFETY: the new process only makes system calls until it exits, so does each of its own.
     let parent = unsafe { libc::fork() };
     assert!(parent >= 0, "{}", io::Error::last_os_error());
@@ -151,8 +151,8 @@ pub(crate) fn leave_strangers(
         for _ in 0..count {
             // SAFETY: see above. The pointers are valid through the calls.
             unsafe {
-                let stranger = libc::fork();
-                if stranger == 0 {
+                let orphan = libc::fork();
+                if orphan == 0 {
                     if let Some((held, end)) = leash {
                         libc::close(end);
                         let mut byte = 0_u8;
@@ -160,7 +160,7 @@ pub(crate) fn leave_strangers(
                     }
                     libc::_exit(3);
                 }
-                libc::write(writer.as_raw_fd(), (&raw const stranger).cast(), size_of::<i32>());
+                libc::write(writer.as_raw_fd(), (&raw const orphan).cast(), size_of::<i32>());
             }
         }
         // SAFETY: it may be called at any time.

@@ -78,7 +78,7 @@ fn run(
     place: Place,
     line: Vec<OsString>,
 ) -> io::Result<(Option<ExitStatus>, impl Fn() -> io::Result<String>)> {
-    // Not a pipe: whoever is left behind would hold it open.
+    // Not a pipe: a process that is left behind would hold it open.
     let said = File::from(memfd_create("said", MemfdFlags::CLOEXEC)?);
     let mut child = place
         .start(line)

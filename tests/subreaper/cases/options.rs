@@ -11,7 +11,7 @@ use pidfd_reaper::{Signal, Subreaper};
 
 use super::{Case, End, Only, is_in_state, start, start_command, start_with};
 use crate::inits::Init;
-use crate::processes::{init, until, until_no_strangers};
+use crate::processes::{init, until, until_no_orphans};
 use crate::{INIT, ROLE, sys};
 
 pub(super) fn all() -> Vec<Case> {
@@ -82,7 +82,7 @@ pub(super) fn part(role: &str) -> Option<fn()> {
         "starts_an_init" => starts_an_init,
         "says_that_it_was_forwarded" => says_that_it_was_forwarded,
         "stops_its_parent" => stops_its_parent,
-        "sees_no_orphans" => until_no_strangers,
+        "sees_no_orphans" => until_no_orphans,
         _ => return None,
     })
 }
@@ -131,7 +131,7 @@ fn keeps_the_value() {
 fn dies_with_its_parent() {
     let mut parent = start("starts_an_init");
     assert!(parent.wait().expect("it is ours").success());
-    until_no_strangers();
+    until_no_orphans();
 }
 
 fn starts_an_init() {

@@ -93,7 +93,7 @@ fn reaches_the_group(does: bool) {
     assert_eq!(code, Some(if does { 9 } else { 0 }));
 }
 
-/// Blocks what would end it until it is told, by the end of its input, to look.
+/// Blocks what would end it, and looks for it at the end of its input.
 fn holds_term() {
     sys::block(&[SIGTERM, SIGUSR2]);
     println!("ready");

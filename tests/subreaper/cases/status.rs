@@ -27,22 +27,22 @@ pub(super) fn all() -> Vec<Case> {
             .ends(End::Signal(libc::SIGHUP)),
         Case::of_itself("dumps_no_core_of_its_own", dumps_no_core_of_its_own).only(Only::Subreaper),
         Case::of_itself("ends_with_each_code", ends_with_each_code).only(Only::Subreaper),
-        Case::of_inits("does_not_wait_for_strangers", does_not_wait_for_strangers)
+        Case::of_inits("does_not_wait_for_orphans", does_not_wait_for_orphans)
             .says("they live on")
             .only(Only::Subreaper),
-        Case::of_inits("takes_strangers_along", takes_strangers_along).by(&ALL).only(Only::Pid1),
+        Case::of_inits("takes_orphans_along", takes_orphans_along).by(&ALL).only(Only::Pid1),
         Case::of_inits("the_child_leads_a_group", the_child_leads_a_group).by(&ALL),
         Case::of_inits("holds_no_descriptor", holds_no_descriptor).by(&[Init::Example]),
         Case::of_inits("wakes_for_nothing_but_events", wakes_for_nothing_but_events)
             .by(&[Init::Example, Init::Catatonit]),
         // Not the peers, who say 1 to one or both.
-        Case::of_inits("tells_of_no_such_command", || become_init_of("/nonexistent"))
+        Case::of_inits("reports_no_such_command", || become_init_of("/nonexistent"))
             .by(&[Init::Example])
             .ends(End::Code(127)),
-        Case::of_inits("tells_of_no_permission", || become_init_of("/etc/passwd"))
+        Case::of_inits("reports_no_permission", || become_init_of("/etc/passwd"))
             .by(&[Init::Example])
             .ends(End::Code(126)),
-        Case::of_inits("tells_of_no_command", || panic!("{}", exec(&["-g"])))
+        Case::of_inits("reports_no_command", || panic!("{}", exec(&["-g"])))
             .by(&[Init::Example])
             .ends(End::Code(125))
             .says("Usage"),
@@ -87,7 +87,7 @@ fn ends_with_each_code() {
 }
 
 /// One of them waits until the init is gone, and says so. It ends with what it said.
-fn does_not_wait_for_strangers() {
+fn does_not_wait_for_orphans() {
     let script = "while kill -0 $0 2>/dev/null; do sleep 0.01; done; echo they live on";
     let parent = init().to_string();
     // The shell in between is gone when this goes on.
@@ -97,7 +97,7 @@ fn does_not_wait_for_strangers() {
 }
 
 /// The namespace ends with its init, and what waits for that ends only then.
-fn takes_strangers_along() {
+fn takes_orphans_along() {
     let started = Command::new("sh").args(["-c", "sleep 1000 &"]).status();
     assert!(started.is_ok_and(|status| status.success()));
 }
