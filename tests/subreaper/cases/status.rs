@@ -26,7 +26,8 @@ pub(super) fn all() -> Vec<Case> {
             .by(&[Init::Example])
             .ends(End::Signal(libc::SIGHUP)),
         Case::of_itself("dumps_no_core_of_its_own", dumps_no_core_of_its_own).only(Only::Subreaper),
-        Case::of_itself("ends_with_each_code", ends_with_each_code).only(Only::Subreaper),
+        Case::of_itself("ends_with_each_of_some_codes", ends_with_each_of_some_codes)
+            .only(Only::Subreaper),
         Case::of_inits("does_not_wait_for_orphans", does_not_wait_for_orphans)
             .says("they live on")
             .only(Only::Subreaper),
@@ -78,8 +79,8 @@ fn dumps_no_core_of_its_own() {
     assert_eq!((status.signal(), status.core_dumped()), (Some(libc::SIGQUIT), false));
 }
 
-fn ends_with_each_code() {
-    for code in 0..=255 {
+fn ends_with_each_of_some_codes() {
+    for code in [0, 1, 2, 32, 64, 127, 128, 143, 254, 255] {
         let command = format!("exit {code}");
         let status = example(&["--", "sh", "-c", &command]).status();
         assert_eq!(status.expect("it is this program").code(), Some(code));
