@@ -19,7 +19,7 @@
 //! |---|---|---|---|---|
 //! | not as PID 1 | a child subreaper | with `-s` | a child subreaper | reaps no orphans |
 //! | the command died of a signal | dies of it; 128 + n as PID 1 | 128 + n | 128 + n | 128 + n |
-//! | a script in bash on Ctrl-C | ends | goes on | goes on | goes on |
+//! | a script in bash on Ctrl-C | ends | continues | continues | continues |
 //! | processes that remain, as PID 1 | `SIGTERM`, up to 5 s | killed | killed | `SIGTERM`, killed |
 //! | signals go to | the command, with `-g` its group | the same | the same | the group, with `-c` the command |
 //! | a signal's queued value and sender | kept | lost | lost | lost |

@@ -79,7 +79,8 @@ use crate::reap::signal::KillScope;
 /// # Limits
 ///
 /// - Children from before [`guard`](Self::guard) are the guard's, as are those of the program from
-///   which this one was started by `exec`: they are reaped as orphans are.
+///   which this one was started by `exec`: they are reaped, and ended in a grace period, as orphans
+///   are.
 /// - The guard cannot distinguish Ctrl-C from a `SIGINT` that another process sent to the main child
 ///   directly: its own group gets the signal in both cases.
 /// - gVisor has no child subreapers: there it works as PID 1 only.
@@ -125,8 +126,7 @@ impl Subreaper {
     /// Exits with 0 if the main child exits with `code`, or dies of the signal `code - 128`.
     ///
     /// For programs that report a clean shutdown with a code of their own: Java exits with 143 on
-    /// `SIGTERM`. May be called for several codes. [`status`](std::process::Command::status) and the
-    /// like in the program are not affected.
+    /// `SIGTERM`. May be called for several codes, as tini takes several `-e`.
     pub fn success_code(mut self, code: u8) -> Self {
         self.options.success.insert(code);
         self
