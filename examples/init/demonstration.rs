@@ -62,7 +62,7 @@ fn demonstrate() -> io::Result<Option<i32>> {
         println!("as PID 1 of a new namespace:");
         own_namespace(&init)
     } else {
-        println!("as a child subreaper, since there is no new pid namespace to be had:");
+        println!("as a child subreaper, since a new PID namespace cannot be made here:");
         Command::new(&init)
     };
     Ok(command.args(["--", "sh", "-c", SCRIPT]).status()?.code())

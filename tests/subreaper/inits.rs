@@ -4,10 +4,11 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::cases::Case;
 use crate::places::Place;
 use crate::{INIT, ROLE};
 
-/// What takes in the strangers of a case.
+/// What adopts the orphans of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Init {
     /// The case's own process, by `Subreaper` or for comparison not at all.
@@ -16,6 +17,8 @@ pub(crate) enum Init {
     Example,
     Tini,
     Catatonit,
+    /// It has no subreaper mode: as PID 1 only.
+    Dumb,
 }
 
 impl Init {
@@ -27,40 +30,47 @@ impl Init {
             Self::Example => "init",
             Self::Tini => "tini",
             Self::Catatonit => "catatonit",
+            Self::Dumb => "dumb-init",
         }
     }
 
     pub(crate) fn is_installed(self) -> bool {
         match self {
             Self::Itself | Self::Example => true,
-            Self::Tini | Self::Catatonit => found(self.name()).is_some(),
+            Self::Tini | Self::Catatonit | Self::Dumb => found(self.name()).is_some(),
         }
     }
 
-    /// The command line that has it run `role`; `this` names this program.
-    pub(crate) fn runs(
-        self,
-        role: &str,
-        place: Place,
-        to_group: bool,
-        this: &str,
-    ) -> Vec<OsString> {
+    pub(crate) fn runs_in(self, place: Place) -> bool {
+        self != Self::Dumb || place.is_pid_1()
+    }
+
+    /// Whether it dies of the signal that its command died of. Nothing can as PID 1.
+    pub(crate) fn dies_of_signals(self, place: Place) -> bool {
+        matches!(self, Self::Itself | Self::Example) && !place.is_pid_1()
+    }
+
+    /// The command line with which it runs the case; `this` names this program.
+    pub(crate) fn command_line(self, case: &Case, place: Place, this: &str) -> Vec<OsString> {
         let mut line: Vec<&str> = match self {
             Self::Itself => vec![],
             Self::Example => vec![this, INIT],
             Self::Tini => vec!["tini"],
             Self::Catatonit => vec!["catatonit"],
+            Self::Dumb => vec!["dumb-init"],
         };
         if self == Self::Tini && !place.is_pid_1() {
             line.push("-s");
         }
-        if to_group {
+        // dumb-init does so without an option.
+        if case.to_group && self != Self::Dumb {
             line.push("-g");
         }
+        line.extend(case.options);
         if self != Self::Itself {
             line.push("--");
         }
-        line.extend([this, ROLE, role]);
+        line.extend([this, ROLE, case.name]);
         line.into_iter().map(OsString::from).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! `Subreaper` and the example `init`, beside tini and catatonit.
+//! `Subreaper` and the example `init`, beside tini, catatonit and dumb-init.
 //!
 //! Each trial is a process of its own, this program again in a [role](cases::Case): started by an
 //! [`Init`](inits::Init) as its command, or guarding itself; as PID 1 of a pid namespace, or as a
@@ -12,12 +12,12 @@
 mod cases;
 #[path = "../../examples/init/command.rs"]
 mod command;
+mod held;
 #[path = "../shared/helper.rs"]
 mod helper;
 mod inits;
 mod places;
 mod processes;
-mod strangers;
 mod sys;
 mod trial;
 

@@ -1,4 +1,4 @@
-//! Where a case runs: as which process, and as whom.
+//! Where a case runs: as which process, and as which user.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,4 @@
-//! What procfs tells of processes.
+//! What procfs shows of processes.
 
 use std::fs;
 use std::thread;
@@ -15,13 +15,13 @@ pub(crate) fn until(problem: impl Fn() -> String, mut done: impl FnMut() -> bool
     }
 }
 
-/// The number of the init: the parent of this process.
+/// The PID of the init: the parent of this process.
 pub(crate) fn init() -> i32 {
     getppid().expect("the init is in this namespace").as_raw_nonzero().get()
 }
 
 /// The init's children, dead or alive, but for this process, each with its state.
-pub(crate) fn strangers() -> Vec<(i32, char)> {
+pub(crate) fn orphans_of_init() -> Vec<(i32, char)> {
     let me = getpid().as_raw_nonzero().get();
     let entries = fs::read_dir("/proc").expect("procfs is mounted");
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -38,16 +38,16 @@ pub(crate) fn state_and_parent(pid: i32) -> Option<(char, i32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Waits until the init has reaped all strangers.
-pub(crate) fn until_no_strangers() {
-    until(|| format!("strangers are left: {:?}", strangers()), || strangers().is_empty());
+/// Waits until the init has reaped all orphans.
+pub(crate) fn until_no_orphans() {
+    until(|| format!("orphans are left: {:?}", orphans_of_init()), || orphans_of_init().is_empty());
 }
 
 /// The value of a line of `/proc/PID/status`.
 pub(crate) fn status_of(pid: i32, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
     let mut values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(":"));
-    values.next().expect("the kernel tells it").trim().to_owned()
+    values.next().expect("the kernel shows it").trim().to_owned()
 }
 
 /// What a process has open.

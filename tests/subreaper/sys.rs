@@ -9,9 +9,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, getppid, waitpid};
+use rustix::process::{Pid, Resource, WaitOptions, getppid, getrlimit, setrlimit, waitpid};
 
 /// What there is to know of a signal that was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +89,7 @@ pub(crate) fn is_pending(signal: i32) -> bool {
 
 /// Sends a signal to the init.
 pub(crate) fn signal_init(signal: i32) {
-    let init = getppid().expect("the init is in this namespace").as_raw_nonzero().get();
-    // SAFETY: it takes integers.
-    assert_eq!(unsafe { libc::kill(init, signal) }, 0, "{}", io::Error::last_os_error());
+    self::signal(getppid().expect("the init is in this namespace").as_raw_nonzero().get(), signal);
 }
 
 /// Queues a signal to the init, with a value.
@@ -107,7 +106,7 @@ pub(crate) fn raise(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
-/// Undoes what whoever started the harness may have done: a script's background ignores `SIGINT`,
+/// Undoes what the starter of the harness may have done: a script's background ignores `SIGINT`,
 /// nohup(1) `SIGHUP`.
 pub(crate) fn ignore_none() {
     use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1};
@@ -117,10 +116,9 @@ pub(crate) fn ignore_none() {
     }
 }
 
-/// Has `SIGCHLD` ignored, as one who starts a program may leave it.
+/// Ignores `SIGCHLD`, as whatever starts a program may leave it.
 pub(crate) fn ignore_sigchld() {
-    // SAFETY: ignoring runs no code.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    ignore(libc::SIGCHLD);
 }
 
 pub(crate) fn ignores_sigchld() -> bool {
@@ -138,14 +136,14 @@ pub(crate) fn die_after(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
-/// Leaves strangers behind: processes whose parent, a child of this one, has ended. They end at
+/// Leaves orphans behind: processes whose parent, a child of this one, has ended. They end at
 /// once, or when there is nothing more to read from the leash, of which they close the other end.
-pub(crate) fn leave_strangers(
+pub(crate) fn leave_orphans(
     count: usize,
     leash: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
 ) -> Vec<Pid> {
     let leash = leash.map(|(held, end)| (held.as_raw_fd(), end.as_raw_fd()));
-    let (numbers, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe is to be had");
+    let (numbers, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe can be made");
     // SAFETY: the new process only makes system calls until it exits, so does each of its own.
     let parent = unsafe { libc::fork() };
     assert!(parent >= 0, "{}", io::Error::last_os_error());
@@ -153,8 +151,8 @@ pub(crate) fn leave_strangers(
         for _ in 0..count {
             // SAFETY: see above. The pointers are valid through the calls.
             unsafe {
-                let stranger = libc::fork();
-                if stranger == 0 {
+                let orphan = libc::fork();
+                if orphan == 0 {
                     if let Some((held, end)) = leash {
                         libc::close(end);
                         let mut byte = 0_u8;
@@ -162,7 +160,7 @@ pub(crate) fn leave_strangers(
                     }
                     libc::_exit(3);
                 }
-                libc::write(writer.as_raw_fd(), (&raw const stranger).cast(), size_of::<i32>());
+                libc::write(writer.as_raw_fd(), (&raw const orphan).cast(), size_of::<i32>());
             }
         }
         // SAFETY: it may be called at any time.
@@ -198,13 +196,20 @@ pub(crate) fn set_foreground(group: u32) {
 
 /// Has the command's process, which leads a group, put that into the foreground itself.
 pub(crate) fn put_into_foreground(command: &mut Command) {
-    let put = || {
+    before_exec(command, || {
         block(&[libc::SIGTTOU]);
         set_foreground(std::process::id());
+    });
+}
+
+/// Does something in the command's process.
+pub(crate) fn before_exec(command: &mut Command, act: fn()) {
+    let act = move || {
+        act();
         Ok(())
     };
-    // SAFETY: the closure makes system calls only, if they do not fail.
-    unsafe { command.pre_exec(put) };
+    // SAFETY: what is done is system calls only, if they do not fail.
+    unsafe { command.pre_exec(act) };
 }
 
 /// Forks, and goes on in the new process; the old one ends as that does.
@@ -218,4 +223,37 @@ pub(crate) fn go_on_in_a_child() {
         // SAFETY: it may be called at any time.
         unsafe { libc::_exit(code.unwrap_or(100)) }
     }
+}
+
+/// Forks, leads a new session and exits in the old process, again and again, for so long.
+pub(crate) fn run_away(time: Duration) {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        // SAFETY: there are no other threads; both processes only make system calls from here on.
+        unsafe {
+            match libc::fork() {
+                0 => drop(libc::setsid()),
+                _ => libc::_exit(0),
+            }
+        }
+    }
+}
+
+/// Sets the soft limit of the size of a core dump to the hard one, or to 0.
+pub(crate) fn limit_core(to_zero: bool) {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = if to_zero { Some(0) } else { limit.maximum };
+    setrlimit(Resource::Core, limit).expect("it is not raised above the hard one");
+}
+
+/// Sends a signal to any process.
+pub(crate) fn signal(pid: i32, signal: i32) {
+    // SAFETY: it takes integers.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "{}", io::Error::last_os_error());
+}
+
+/// Ignores a signal, which exec keeps.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: ignoring runs no code.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }

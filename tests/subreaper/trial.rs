@@ -31,7 +31,8 @@ pub(crate) fn all() -> Vec<Trial> {
     let mut all = Vec::new();
     for case in cases::all() {
         for &init in case.inits {
-            let places = Place::ALL.into_iter().filter(|place| case.runs_in(*place));
+            let places = Place::ALL.into_iter();
+            let places = places.filter(|place| case.runs_in(*place) && init.runs_in(*place));
             all.extend(places.map(|place| Trial { case, init, place }));
         }
     }
@@ -46,10 +47,14 @@ impl Trial {
     }
 
     fn run(&self) -> Result<(), Failed> {
-        let line = self.init.runs(self.case.name, self.place, self.case.to_group, this());
+        let line = self.init.command_line(&self.case, self.place, this());
         let (status, said) = run(self.place, line)?;
         let ended_well = match self.case.end {
             End::Code(code) => status.and_then(|status| status.code()) == Some(code),
+            End::Signal(signal) if self.init.dies_of_signals(self.place) => {
+                status.and_then(|status| status.signal()) == Some(signal)
+            }
+            End::Signal(signal) => status.and_then(|status| status.code()) == Some(128 + signal),
             End::GuardKilled => status.and_then(|status| status.signal()) == Some(9),
         };
         // The last to speak may outlive the one that was waited for.
@@ -59,7 +64,8 @@ impl Trial {
             thread::sleep(Duration::from_millis(2));
             text = said()?;
         }
-        if ended_well && text.contains(self.case.says) {
+        let never = self.case.never_says.filter(|words| text.contains(*words));
+        if ended_well && text.contains(self.case.says) && never.is_none() {
             return Ok(());
         }
         let status = status.map_or("did not end in time".into(), |status| status.to_string());
@@ -72,7 +78,7 @@ fn run(
     place: Place,
     line: Vec<OsString>,
 ) -> io::Result<(Option<ExitStatus>, impl Fn() -> io::Result<String>)> {
-    // Not a pipe: whoever is left behind would hold it open.
+    // Not a pipe: a process that is left behind would hold it open.
     let said = File::from(memfd_create("said", MemfdFlags::CLOEXEC)?);
     let mut child = place
         .start(line)

@@ -28,7 +28,11 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_itself("works_without_procfs", works_without_procfs)
             .only(Only::Pid1)
             .ends(End::Code(7)),
-        Case::of_itself("refuses_if_nobody_tells", refuses_if_nobody_tells).only(Only::Pid1),
+        Case::of_itself(
+            "refuses_if_threads_cannot_be_counted",
+            refuses_if_threads_cannot_be_counted,
+        )
+        .only(Only::Pid1),
         Case::of_itself("a_failed_fork_changes_nothing", a_failed_fork_changes_nothing),
         Case::of_itself("gives_mask_and_disposition_back", gives_mask_and_disposition_back)
             .ends(End::Code(7)),
@@ -43,7 +47,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_itself("dies_with_the_guard", dies_with_the_guard)
             .only(Only::Subreaper)
             .ends(End::GuardKilled)
-            .says("it was told"),
+            .says("it got the signal"),
         Case::of_itself("goes_on_without_the_guard", goes_on_without_the_guard)
             .only(Only::Subreaper)
             .ends(End::GuardKilled)
@@ -107,7 +111,7 @@ fn works_without_procfs() {
     process::exit(7);
 }
 
-fn refuses_if_nobody_tells() {
+fn refuses_if_threads_cannot_be_counted() {
     hide_procfs();
     refuse(libc::SYS_unshare, libc::EPERM);
     let text = refused().to_string();
@@ -145,9 +149,9 @@ fn gives_mask_and_disposition_back() {
     process::exit(7);
 }
 
-/// Whoever reads sees the end of it while the program and its guard run on.
+/// A reader sees the end of it while the program and its guard run on.
 fn closes_what_the_program_closes() {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe is to be had");
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe can be made");
     guard();
     drop(writer);
     assert_eq!(File::from(reader).read(&mut [0]).expect("it is a pipe"), 0);
@@ -176,7 +180,7 @@ fn is_used_before_and_after() {
         let child = Command::new("cat").stdin(Stdio::piped()).spawn();
         let mut child = child.expect("it is installed");
         let hold = child.stdin.take();
-        (Process::try_from(child).expect("nobody else waits for it"), hold)
+        (Process::try_from(child).expect("nothing else waits for it"), hold)
     };
     let (ended, hold) = started();
     drop(hold);
@@ -200,7 +204,7 @@ fn dies_with_the_guard() {
     sys::block(&[SIGTERM]);
     sys::signal_init(libc::SIGKILL);
     sys::wait_for(SIGTERM);
-    println!("it was told");
+    println!("it got the signal");
 }
 
 fn goes_on_without_the_guard() {

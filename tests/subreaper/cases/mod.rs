@@ -1,15 +1,21 @@
 //! The cases: what a main child does, and what comes of it.
 
+mod grace;
 mod guarding;
+mod options;
 mod orphans;
 mod promise;
 mod signals;
 mod status;
 mod terminal;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use crate::inits::Init;
 use crate::places::Place;
-use crate::sys;
+use crate::processes::state_and_parent;
+use crate::{ROLE, sys};
 
 /// What one init does in one situation.
 ///
@@ -24,8 +30,12 @@ pub(crate) struct Case {
     pub(crate) end: End,
     /// What is to be found in what was said.
     pub(crate) says: &'static str,
-    /// Whether the init is told to signal the whole group.
+    /// What must not be found in it.
+    pub(crate) never_says: Option<&'static str>,
+    /// Whether the init forwards signals to the whole group.
     pub(crate) to_group: bool,
+    /// Further options of the init.
+    pub(crate) options: &'static [&'static str],
     /// Only there; everywhere if there is none.
     only: Option<Only>,
 }
@@ -33,6 +43,8 @@ pub(crate) struct Case {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Code(i32),
+    /// By this signal, or as PID 1 and by some peers with 128 and its number.
+    Signal(i32),
     GuardKilled,
 }
 
@@ -49,6 +61,8 @@ pub(crate) fn all() -> Vec<Case> {
         orphans::all(),
         promise::all(),
         guarding::all(),
+        grace::all(),
+        options::all(),
         terminal::all(),
     ]
     .concat()
@@ -65,6 +79,9 @@ pub(crate) fn play(role: &str) {
     match case
         .map(|case| case.body)
         .or_else(|| signals::part(role))
+        .or_else(|| grace::part(role))
+        .or_else(|| options::part(role))
+        .or_else(|| status::part(role))
         .or_else(|| terminal::part(role))
     {
         Some(body) => body(),
@@ -86,7 +103,9 @@ impl Case {
             inits: &[Init::Itself],
             end: End::Code(0),
             says: "",
+            never_says: None,
             to_group: false,
+            options: &[],
             only: None,
         }
     }
@@ -104,6 +123,14 @@ impl Case {
         Self { says, ..self }
     }
 
+    fn never_says(self, words: &'static str) -> Self {
+        Self { never_says: Some(words), ..self }
+    }
+
+    fn options(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
     fn to_group(self) -> Self {
         Self { to_group: true, ..self }
     }
@@ -119,4 +146,30 @@ impl Case {
             Some(Only::Subreaper) => !place.is_pid_1(),
         }
     }
+}
+
+/// Starts this program in a role, and waits until that says `ready`. Its standard error is this
+/// process's, where it may speak after this one has exited.
+fn start(role: &str) -> Child {
+    start_with(role, |_| ())
+}
+
+fn start_with(role: &str, prepare: impl FnOnce(&mut Command)) -> Child {
+    let mut command = Command::new("/proc/self/exe");
+    command.args([ROLE, role]).stdin(Stdio::null());
+    prepare(&mut command);
+    start_command(&mut command)
+}
+
+fn start_command(command: &mut Command) -> Child {
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it is this program");
+    let mut line = String::new();
+    let said = child.stdout.as_mut().expect("it was piped");
+    BufReader::new(said).read_line(&mut line).expect("it is a pipe");
+    assert_eq!(line, "ready\n", "it did not start");
+    child
+}
+
+fn is_in_state(pid: i32, state: char) -> bool {
+    state_and_parent(pid).is_some_and(|(now, _)| now == state)
 }

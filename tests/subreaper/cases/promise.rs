@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 
 use super::Case;
-use crate::processes::{until, until_no_strangers};
-use crate::strangers::{hold, one_comes_and_goes};
+use crate::held::{hold, one_comes_and_goes};
+use crate::processes::{until, until_no_orphans};
 use crate::sys;
 
 pub(super) fn all() -> Vec<Case> {
@@ -24,12 +24,12 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_itself("handles_and_endings_on_tokio", || {
             guard();
             tokio().block_on(handles_and_endings::<pidfd_reaper::tokio::Tokio>());
-            until_no_strangers();
+            until_no_orphans();
         }),
         Case::of_itself("handles_and_endings_on_smol", || {
             guard();
             smol::block_on(handles_and_endings::<pidfd_reaper::smol::AsyncIo>());
-            until_no_strangers();
+            until_no_orphans();
         }),
     ]
 }
@@ -46,9 +46,9 @@ fn sh(code: usize) -> [String; 2] {
     ["-c".into(), format!("exit {code}")]
 }
 
-/// A child has ended and waits to be reaped, a stranger ends after it and is reaped, and only then
-/// the child is asked for: whoever reaps all that is dead would have its status.
-fn ended_before_a_stranger(code: usize) -> io::Result<ExitStatus> {
+/// A child has ended and waits to be reaped, an orphan ends after it and is reaped, and only then
+/// the child is waited for: code that reaps all zombies would have its status.
+fn ended_before_an_orphan(code: usize) -> io::Result<ExitStatus> {
     let mut child = Command::new("sh").args(sh(code)).spawn()?;
     let pidfd = Pidfd::open(child.id())?;
     poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?;
@@ -60,14 +60,14 @@ fn statuses_are_the_programs() {
     guard();
     for code in 0..50 {
         assert_eq!(
-            ended_before_a_stranger(code).expect("it is ours").code(),
+            ended_before_an_orphan(code).expect("it is ours").code(),
             i32::try_from(code).ok()
         );
     }
 }
 
 /// The same with one who reaps in this process: what the guard is for. (A pid namespace's first
-/// process, and a subreaper, are the parents of strangers.)
+/// process, and a subreaper, are the parents of orphans.)
 fn statuses_are_taken_without_a_guard() {
     set_child_subreaper(Some(getpid())).expect("anyone may");
     thread::spawn(|| {
@@ -77,25 +77,25 @@ fn statuses_are_taken_without_a_guard() {
             thread::sleep(Duration::from_millis(1));
         }
     });
-    let taken = (0..20).filter(|code| ended_before_a_stranger(*code).is_err()).count();
+    let taken = (0..20).filter(|code| ended_before_an_orphan(*code).is_err()).count();
     assert!(taken > 0, "nothing was taken");
     process::exit(0);
 }
 
-/// Children of std, tokio and this library come and go as strangers do.
+/// Children of std, tokio and this library come and go as orphans do.
 fn statuses_are_right_in_a_storm() {
     const ROUNDS: usize = 60;
     static OVER: AtomicBool = AtomicBool::new(false);
-    static STRANGERS: AtomicUsize = AtomicUsize::new(0);
+    static ORPHANS: AtomicUsize = AtomicUsize::new(0);
     guard();
     let storm = thread::spawn(|| {
         while !OVER.load(Ordering::Relaxed) {
-            STRANGERS.fetch_add(sys::leave_strangers(10, None).len(), Ordering::Relaxed);
+            ORPHANS.fetch_add(sys::leave_orphans(10, None).len(), Ordering::Relaxed);
         }
     });
     let is = |status: io::Result<ExitStatus>, code: usize| {
         assert_eq!(
-            status.expect("nobody else waits for it").into_raw(),
+            status.expect("nothing else waits for it").into_raw(),
             i32::try_from(code << 8).unwrap()
         );
     };
@@ -108,7 +108,7 @@ fn statuses_are_right_in_a_storm() {
         for code in 0..ROUNDS {
             let status = pidfd_reaper::smol::Command::new("sh").args(sh(code)).status();
             is(smol::block_on(status), code);
-            // One that nobody waits for.
+            // One that is never waited for.
             drop(pidfd_reaper::smol::Command::new("sh").args(sh(code)).spawn().expect("as above"));
         }
     });
@@ -120,10 +120,10 @@ fn statuses_are_right_in_a_storm() {
     });
     of_std.join().expect("its statuses are right");
     of_smol.join().expect("its statuses are right");
-    until(|| "there is no storm".into(), || STRANGERS.load(Ordering::Relaxed) > 200);
+    until(|| "there is no storm".into(), || ORPHANS.load(Ordering::Relaxed) > 200);
     OVER.store(true, Ordering::Relaxed);
     storm.join().expect("it only forks");
-    until_no_strangers();
+    until_no_orphans();
     until(|| "orphans are left".into(), || orphans().is_empty());
     assert!(wait(WaitOptions::NOHANG).is_err(), "a child is left");
 }

@@ -15,7 +15,12 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_inits("forwards_each_of_several_real_time_signals", forwards_each_of_several),
         // The peers lose the values.
         Case::of_inits("forwards_values", forwards_values).by(&[Init::Example]),
-        Case::of_inits("forwards_to_the_group", || reaches_the_group(true)).to_group(),
+        Case::of_inits("forwards_to_the_group", || reaches_the_group(true))
+            .by(&[Init::Example, Init::Tini, Init::Catatonit, Init::Dumb])
+            .to_group(),
+        Case::of_inits("forwards_to_a_single_child", || reaches_the_group(false))
+            .by(&[Init::Example, Init::Dumb])
+            .options(&["-c"]),
         Case::of_inits("forwards_to_the_child_alone", || reaches_the_group(false)),
     ]
 }
@@ -88,7 +93,7 @@ fn reaches_the_group(does: bool) {
     assert_eq!(code, Some(if does { 9 } else { 0 }));
 }
 
-/// Blocks what would end it until it is told, by the end of its input, to look.
+/// Blocks what would end it, and looks for it at the end of its input.
 fn holds_term() {
     sys::block(&[SIGTERM, SIGUSR2]);
     println!("ready");

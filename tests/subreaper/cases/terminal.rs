@@ -1,18 +1,20 @@
 //! The terminal goes to the main child, and comes back.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, ChildStdout, Command, Stdio};
+use std::thread;
 
-use libc::{SIGCONT, SIGINT, SIGTTOU, SIGUSR2};
+use libc::{SIGCONT, SIGINT, SIGQUIT, SIGTTOU, SIGUSR2};
 use pidfd_reaper::Subreaper;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, ioctl_tiocsctty, kill_process_group, setsid, waitpid,
 };
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
-use super::{Case, Only};
+use super::{Case, Only, start_command};
 use crate::{INIT, ROLE, sys};
 
 pub(super) fn all() -> Vec<Case> {
@@ -24,6 +26,19 @@ pub(super) fn all() -> Vec<Case> {
         Case::of_itself("the_background_stays_there", the_background_stays_there)
             .only(Only::Subreaper),
         Case::of_itself("ctrl_z_is_for_shells", ctrl_z_is_for_shells),
+        Case::of_itself("ctrl_c_reaches_a_script", || key_reaches_a_script(CTRL_C, SIGINT, true))
+            .only(Only::Subreaper),
+        Case::of_itself("ctrl_backslash_reaches_a_script", || {
+            sys::limit_core(true);
+            key_reaches_a_script(b"\x1c", SIGQUIT, true);
+        })
+        .only(Only::Subreaper),
+        Case::of_itself("a_signal_to_the_init_reaches_no_script", || {
+            key_reaches_a_script(b"", SIGINT, false);
+        })
+        .only(Only::Subreaper),
+        Case::of_itself("ctrl_c_ends_a_bash_script", ctrl_c_ends_a_bash_script)
+            .only(Only::Subreaper),
     ]
 }
 
@@ -32,6 +47,7 @@ pub(super) fn part(role: &str) -> Option<fn()> {
     Some(match role {
         "job" => job,
         "job_in_background" => job_in_background,
+        "command_of_a_script" => command_of_a_script,
         _ => return None,
     })
 }
@@ -115,7 +131,7 @@ fn a_shell_stops_and_continues_both() {
         job.hears("continued");
     }
     keyboard.write_all(CTRL_C).expect("it is open");
-    assert_eq!(job.next_change().exit_status(), Some(128 + SIGINT));
+    assert_eq!(job.next_change().terminating_signal(), Some(SIGINT));
     assert_eq!(sys::groups().1.unsigned_abs(), job.group());
 }
 
@@ -135,6 +151,51 @@ fn the_background_stays_there() {
     keyboard.write_all(b"typed\n").expect("it is open");
     job.hears("typed");
     assert_eq!(job.next_change().exit_status(), Some(0));
+}
+
+/// The example in the process group of this process, as a script without job control runs it. bash
+/// ends the script if its command died of `SIGINT` and it has received one itself.
+fn key_reaches_a_script(key: &[u8], signal: i32, reaches: bool) {
+    let mut keyboard = new_terminal();
+    let mut command = Command::new("/proc/self/exe");
+    command.args([INIT, "--", "/proc/self/exe", ROLE, "command_of_a_script"]);
+    let mut init = start_command(&mut command);
+    // Not before, since the command would inherit it.
+    sys::block(&[signal]);
+    if reaches {
+        keyboard.write_all(key).expect("it is open");
+    } else {
+        sys::signal(init.id().try_into().expect("a PID"), signal);
+    }
+    let status = init.wait().expect("it is ours");
+    assert_eq!(status.signal(), Some(signal));
+    assert_eq!(sys::is_pending(signal), reaches);
+    assert!(is_in_foreground(), "{:?}", sys::groups());
+}
+
+fn command_of_a_script() {
+    println!("ready");
+    loop {
+        thread::park();
+    }
+}
+
+/// With the shell for which that is done, if there is one.
+fn ctrl_c_ends_a_bash_script() {
+    let mut keyboard = new_terminal();
+    let this = env::args().next().expect("the harness names it");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", "\"$@\"; echo it went on; exit 9", "bash", &this, INIT, "--"]);
+    bash.args([&this, ROLE, "command_of_a_script"]);
+    if let Err(error) = Command::new("bash").arg("--version").stdout(Stdio::null()).status() {
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        return;
+    }
+    let mut script = start_command(&mut bash);
+    // This process is in the foreground as well.
+    sys::block(&[SIGINT]);
+    keyboard.write_all(CTRL_C).expect("it is open");
+    assert_eq!(script.wait().expect("it is ours").signal(), Some(SIGINT));
 }
 
 struct Job {

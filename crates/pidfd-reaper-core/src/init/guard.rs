@@ -1,93 +1,136 @@
-//! The guard: a process that takes in strangers and reaps them, and passes signals on.
+//! The guard: a process that adopts orphans, reaps them, and passes signals on.
 //!
-//! It is the parent of the program, its *main child*, and of whatever the program's descendants
-//! leave behind; the program is the parent of none of these. So neither can take the other's
-//! statuses.
+//! It is the parent of the program, its *main child*, and of the orphans that the program's
+//! descendants leave behind; the program is the parent of none of these. So neither can reap the
+//! other's children.
+
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, wait};
 
+use super::options::Options;
+use super::remaining::{Ending, Scope, is_interruption};
 use super::terminal;
-use crate::kernel::sys::signals::{HeldSignals, TakenSignal};
+use crate::kernel::sys::signals::{self, AcceptedSignal, HeldSignals};
 use crate::reap::scope::KillScope;
 
-/// How many children are reaped in a row before signals are looked at again.
+/// How many children are reaped in a row before the guard looks for signals again.
 const BATCH: usize = 256;
 
-/// The exit code if the main child's status is not to be had, which no kernel is known to do.
+/// The exit code if `wait` returned no status of the main child, which no kernel is known to do.
 const STATUS_UNKNOWN: u8 = 255;
 
-#[derive(Debug)]
-pub(super) struct Guard {
-    pub(super) main_child: Pid,
-    pub(super) forwards_to: KillScope,
+pub(super) struct Guard<'a> {
+    main_child: Pid,
+    options: Options,
+    held: &'a HeldSignals,
+    /// Whether a `SIGTERM` or `SIGINT` has come to the guard.
+    interrupted: bool,
+    /// Which of the signals of a terminal's keys have come to the guard: bits by number.
+    received: u32,
 }
 
-impl Guard {
-    /// Until the main child ends; returns the code to exit with.
-    pub(super) fn watch(&self, signals: &HeldSignals) -> u8 {
+/// How the main child ended.
+struct MainExit {
+    /// `None` if it cannot be known.
+    status: Option<WaitStatus>,
+    /// Whether its process group was in the foreground of the terminal until then.
+    had_terminal: bool,
+}
+
+impl<'a> Guard<'a> {
+    pub(super) fn new(main_child: Pid, options: Options, held: &'a HeldSignals) -> Self {
+        Self { main_child, options, held, interrupted: false, received: 0 }
+    }
+
+    /// Does all that a guard does, until its end; returns the code to exit with.
+    pub(super) fn run(mut self) -> u8 {
         // The working directory would keep a file system from being unmounted.
         let _ = rustix::process::chdir("/");
-        // Several ends may come as one signal, so all that is dead is reaped for each.
+        let exit = self.watch();
+        let is_pid_1 = getpid() == Pid::INIT;
+        if let Some(grace) = self.options.remaining.grace(is_pid_1) {
+            let scope = if is_pid_1 { Scope::Namespace } else { Scope::Children };
+            let by_interruption =
+                exit.status.and_then(WaitStatus::terminating_signal).is_some_and(is_interruption);
+            Ending {
+                scope,
+                held: self.held,
+                map: &self.options.signals,
+                interrupted: self.interrupted || by_interruption,
+            }
+            .run(grace);
+        }
+        self.end_like(&exit, is_pid_1)
+    }
+
+    /// Returns when the main child has exited.
+    fn watch(&mut self) -> MainExit {
+        // Several exits may come as one SIGCHLD, so all zombies are reaped for each.
         let mut more_may_be_dead = true;
         loop {
             if more_may_be_dead {
-                match self.reap(signals) {
-                    Reaped::AllDead => more_may_be_dead = false,
+                match self.reap() {
+                    Reaped::All => more_may_be_dead = false,
                     Reaped::Batch => {}
-                    Reaped::MainChild(code) => return code,
+                    Reaped::MainChild(status) => {
+                        let had_terminal = terminal::take_back_from(self.main_child);
+                        return MainExit { status, had_terminal };
+                    }
                 }
             }
-            match signals.next(!more_may_be_dead) {
+            let signal = if more_may_be_dead {
+                self.held.next_within(Duration::ZERO)
+            } else {
+                self.held.next()
+            };
+            match signal {
                 Some(signal) if signal.is_of_a_child() => more_may_be_dead = true,
                 Some(signal) => self.forward(&signal),
-                // One of those that are not held has interrupted.
+                // There is none, or one of those that are not held has interrupted.
                 None => {}
             }
         }
     }
 
-    /// Reaps what is dead. If the main child is among it, what died with it is reaped as well.
-    fn reap(&self, signals: &HeldSignals) -> Reaped {
-        let mut code = None;
+    /// Reaps zombies. If the main child is among them, those that exited with it are reaped too.
+    fn reap(&self) -> Reaped {
+        let mut main_child = None;
         for _ in 0..BATCH {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
                 Ok(Some((pid, status))) if pid == self.main_child => {
                     if status.stopped() {
-                        self.stop_with_it(status, signals);
+                        self.stop_with_it(status);
                     } else {
-                        code = Some(exit_code(status));
+                        main_child = Some(status);
                     }
                 }
                 Ok(Some(_)) => {}
-                Err(Errno::CHILD) if code.is_none() => code = Some(STATUS_UNKNOWN),
-                Ok(None) | Err(_) => {
-                    return code.map_or(Reaped::AllDead, |code| self.over(code));
-                }
+                Err(Errno::CHILD) => return Reaped::MainChild(main_child),
+                Ok(None) | Err(_) => return main_child.map_or(Reaped::All, Reaped::of_main_child),
             }
         }
-        code.map_or(Reaped::Batch, |code| self.over(code))
+        main_child.map_or(Reaped::Batch, Reaped::of_main_child)
     }
 
-    fn over(&self, code: u8) -> Reaped {
-        terminal::take_back_from(self.main_child);
-        Reaped::MainChild(code)
-    }
-
-    /// The main child's number is its own: it is unreaped, and only this thread reaps it.
-    fn forward(&self, signal: &TakenSignal) {
-        let to_group = match self.forwards_to {
+    /// The main child's PID is its own: it is unreaped, and only this thread reaps it.
+    fn forward(&mut self, received: &AcceptedSignal) {
+        let Some(signal) = self.options.signals.get(received.number()) else { return };
+        self.interrupted |= is_interruption(received.number());
+        self.received |= bit(signal);
+        let to_group = match self.options.forwards_to {
             KillScope::Child => Err(Errno::SRCH),
-            KillScope::Group => signal.pass_on_to_group(self.main_child),
+            KillScope::Group => signals::signal_group(self.main_child, signal),
         };
         // It may have left its group, or run as a user whom the guard may not signal: then there is
-        // nobody to tell of it.
-        let _ = to_group.or_else(|_| signal.pass_on(self.main_child));
+        // nowhere to report that.
+        let _ = to_group.or_else(|_| received.pass_on(self.main_child, signal));
     }
 
     /// Job control: a shell waits for the guard, so the guard stops when Ctrl-Z, or the use of the
-    /// terminal in the background, has stopped the main child; and both go on together.
-    fn stop_with_it(&self, status: WaitStatus, signals: &HeldSignals) {
+    /// terminal in the background, has stopped the main child; and both are continued together.
+    fn stop_with_it(&self, status: WaitStatus) {
         let by = |signal: Signal| status.stopping_signal() == Some(signal.as_raw());
         let suspended = by(Signal::TSTP);
         let stops = if suspended {
@@ -95,30 +138,74 @@ impl Guard {
             terminal::take_back_from(self.main_child)
         } else if by(Signal::TTIN) || by(Signal::TTOU) {
             // A shell may have put the guard into the foreground meanwhile.
-            !self.goes_on(|| terminal::hand_on_to(self.main_child)) && terminal::is_there()
+            !self.continues(|| terminal::hand_on_to(self.main_child)) && terminal::is_there()
         } else {
             false
         };
         if stops {
-            let continued = signals.stop_as_from_a_terminal();
-            // It did not stop if nobody is there to continue it. Then Ctrl-Z is to have no effect;
-            // but use in the background would only stop the main child again.
-            self.goes_on(|| terminal::hand_on_to(self.main_child) || continued || suspended);
+            let continued = self.held.stop_as_from_a_terminal();
+            // It did not stop if no shell is there to continue it. Then Ctrl-Z has no effect; but
+            // use in the background would only stop the main child again.
+            self.continues(|| terminal::hand_on_to(self.main_child) || continued || suspended);
         }
     }
 
     /// Continues the main child's group if that is `due`.
-    fn goes_on(&self, due: impl FnOnce() -> bool) -> bool {
+    fn continues(&self, due: impl FnOnce() -> bool) -> bool {
         due() && kill_process_group(self.main_child, Signal::CONT).is_ok()
+    }
+
+    /// Ends this process as the main child has ended, or returns the exit code that stands for it.
+    fn end_like(&self, exit: &MainExit, is_pid_1: bool) -> u8 {
+        let Some(status) = exit.status else { return STATUS_UNKNOWN };
+        let code = exit_code(status);
+        if self.options.success.contains(code) {
+            return 0;
+        }
+        match status.terminating_signal() {
+            // The kernel protects PID 1 from its own signals.
+            Some(signal) if !is_pid_1 => {
+                if exit.had_terminal {
+                    self.signal_own_group_like_a_terminal(signal);
+                }
+                self.held.die_of(signal);
+                code
+            }
+            _ => code,
+        }
+    }
+
+    /// Ctrl-C and Ctrl-\ signal the foreground process group, which was the main child's. Without a
+    /// guard it would have been the group of the guard and of a script that runs it.
+    ///
+    /// bash ends a script only if it has received `SIGINT` itself and the command died of it. So
+    /// the guard sends the signal to its own group, where it blocks it until it dies of it. Not if
+    /// the signal came to the guard before: then it was meant for the program alone.
+    fn signal_own_group_like_a_terminal(&self, signal: i32) {
+        let from_keys = signal == Signal::INT.as_raw() || signal == Signal::QUIT.as_raw();
+        if from_keys && self.received & bit(signal) == 0 {
+            let _ = signals::signal_own_group(signal);
+        }
     }
 }
 
 enum Reaped {
-    AllDead,
+    All,
     /// There may be more.
     Batch,
-    /// And with which code to exit.
-    MainChild(u8),
+    /// `None` if it cannot be known.
+    MainChild(Option<WaitStatus>),
+}
+
+impl Reaped {
+    fn of_main_child(status: WaitStatus) -> Self {
+        Self::MainChild(Some(status))
+    }
+}
+
+/// Each standard signal has a bit of its own; the real-time signals share the lowest.
+fn bit(signal: i32) -> u32 {
+    u32::try_from(signal).ok().and_then(|signal| 1_u32.checked_shl(signal)).unwrap_or(1)
 }
 
 /// As shells have it: the code, or 128 and the signal.

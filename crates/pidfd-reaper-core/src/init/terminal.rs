@@ -1,4 +1,4 @@
-//! The controlling terminal, which goes to the main child's group and comes back.
+//! The controlling terminal, which the guard gives to the main child's group and takes back.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,8 +24,8 @@ impl Terminal {
 
     /// If this process's group is the one in its foreground.
     ///
-    /// In a new pid namespace both may be of the outside, and show as 0: taken to be the same one,
-    /// since a program in the background would have no use for a terminal of its own.
+    /// In a new PID namespace both groups may be outside of it, and show as 0. They are treated as
+    /// the same one, since a program in the background rarely gets a namespace and a terminal.
     pub(super) fn in_foreground() -> Option<Self> {
         Self::open().filter(|this| this.is_with(terminal::own_group()))
     }
@@ -34,7 +34,7 @@ impl Terminal {
         terminal::foreground(self.0.as_fd()) == Ok(group)
     }
 
-    /// An error means that it was hung up, or is another session's by now: nothing is to be done.
+    /// An error means that it was hung up, or is another session's by now: there is nothing to do.
     fn give_to(&self, group: i32) {
         let _ = terminal::set_foreground(self.0.as_fd(), group);
     }
@@ -47,22 +47,22 @@ pub(super) fn is_there() -> bool {
 
 /// Takes the terminal back from the group of `leader`, if that has it. Whether it did.
 pub(super) fn take_back_from(leader: Pid) -> bool {
-    let terminal = Terminal::open().filter(|this| this.is_with(number(leader)));
+    let terminal = Terminal::open().filter(|this| this.is_with(raw(leader)));
     terminal.inspect(|terminal| terminal.give_to(terminal::own_group())).is_some()
 }
 
 /// Gives the terminal to the group of `leader`, if this process's group has it. Whether it did.
 pub(super) fn hand_on_to(leader: Pid) -> bool {
-    Terminal::in_foreground().inspect(|terminal| terminal.give_to(number(leader))).is_some()
+    Terminal::in_foreground().inspect(|terminal| terminal.give_to(raw(leader))).is_some()
 }
 
-/// Puts this process's group, which its leader is, into the foreground.
+/// Puts the group of this process, its leader, into the foreground.
 pub(super) fn put_into_foreground() {
     if let Some(terminal) = Terminal::open() {
         terminal.give_to(terminal::own_group());
     }
 }
 
-fn number(leader: Pid) -> i32 {
+fn raw(leader: Pid) -> i32 {
     leader.as_raw_nonzero().get()
 }

@@ -13,14 +13,14 @@ use crate::kernel::proc_field;
 
 /// The proof that the process has one thread only: what makes a fork without an exec sound.
 ///
-/// Whoever has it has just asked, and uses it up before starting any.
+/// It is consumed by the fork, so that no thread can be started between the check and the fork.
 #[derive(Debug)]
 pub(crate) struct SingleThread(());
 
 impl SingleThread {
     /// # Errors
     ///
-    /// If there are others, or if neither procfs nor the kernel tells.
+    /// If there are others, or if neither procfs nor the kernel shows how many there are.
     pub(crate) fn ask() -> io::Result<Self> {
         match proc_field("/proc/self/status", "Threads") {
             Some(1) => return Ok(Self(())),
@@ -33,19 +33,19 @@ impl SingleThread {
             0 => Ok(Self(())),
             _ => match last_errno() {
                 Errno::INVAL => Err(has_others("other threads")),
-                errno => Err(cannot_tell(errno)),
+                errno => Err(unknown(errno)),
             },
         }
     }
 
-    /// Forks. The new process returns from this; this one stays behind for good.
+    /// Forks. The new process returns from this; this one never does.
     ///
     /// It closes all its descriptors, runs `stay`, and exits at once with the code that this
     /// returns: nothing of the program runs in it again, no destructor and no exit handler.
     pub(crate) fn stay_behind(self, stay: impl FnOnce(Pid) -> u8) -> Result<(), Errno> {
         let Self(()) = self;
-        // SAFETY: no other thread holds a lock that the new process would find locked for ever. The
-        // C library's own fork is called, so that all handlers of `pthread_atfork` run.
+        // SAFETY: no other thread holds a lock, which would stay locked in the new process. The C
+        // library's own fork is called, so that all handlers of `pthread_atfork` run.
         let child = match unsafe { libc::fork() } {
             -1 => return Err(last_errno()),
             pid => Pid::from_raw(pid),
@@ -61,7 +61,7 @@ impl SingleThread {
 
 /// Only for a process in which none of their owners runs again.
 fn close_all_descriptors() {
-    // SAFETY: the numbers are integers, and the descriptors' owners, who are not to find them
+    // SAFETY: the arguments are integers, and the descriptors' owners, which must not find them
     // closed, never run again in this process.
     let close_range = |first: c_uint, last: c_uint| unsafe {
         libc::syscall(libc::SYS_close_range, first, last, 0)
@@ -94,10 +94,10 @@ fn has_others(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::ResourceBusy, message)
 }
 
-fn cannot_tell(errno: Errno) -> io::Error {
+fn unknown(errno: Errno) -> io::Error {
     let message = format!(
-        "cannot tell whether this process has other threads: /proc/self/status cannot be read, and \
-         unshare(CLONE_THREAD) says {errno}; mount /proc, or allow that call"
+        "cannot find out whether this process has other threads: /proc/self/status cannot be read, \
+         and unshare(CLONE_THREAD) fails with {errno}; mount /proc, or allow that call"
     );
     io::Error::new(io::Error::from(errno).kind(), message)
 }

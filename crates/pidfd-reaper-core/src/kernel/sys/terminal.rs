@@ -1,5 +1,5 @@
-//! The groups of a terminal, as numbers: rustix has no 0, and that is what the kernel says of a
-//! group that is not in this pid namespace.
+//! The process groups of a terminal, as integers: rustix's `Pid` cannot be 0, which the kernel
+//! returns for a group that is not in this PID namespace.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
