@@ -50,6 +50,7 @@ mod init;
 mod kernel;
 mod reactor;
 mod reap;
+mod spawn;
 mod sync;
 mod trace;
 
@@ -78,6 +79,7 @@ pub use reap::reaper::Reaper;
 pub use reap::signal::KillScope;
 pub use reap::stranger::exited;
 pub use reap::wait::{Kill, Wait};
+pub use spawn::stdio::Stdio;
 
 /// The orphan queue of this process: children whose handle was dropped while they ran.
 ///

@@ -6,7 +6,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output, Stdio};
+use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output};
 use std::time::Duration;
 
 use super::child::Child;
@@ -15,6 +15,8 @@ use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
 use crate::reap::signal::KillScope;
+use crate::spawn::builder::Builder;
+use crate::spawn::stdio::Stdio;
 
 /// Builds and starts a child process that is awaited on the reactor `R`.
 ///
@@ -30,7 +32,7 @@ use crate::reap::signal::KillScope;
 /// }
 /// ```
 pub struct Command<R: Reactor> {
-    std: StdCommand,
+    builder: Builder,
     policy: EndPolicy,
     reactor: PhantomData<fn() -> R>,
 }
@@ -40,30 +42,38 @@ impl<R: Reactor> Command<R> {
     /// A command for `program`, looked up in `PATH` unless it has a slash, with no arguments,
     /// and with this process's environment, directory, standard input, output and error.
     pub fn new<S: AsRef<OsStr>>(program: S) -> Self {
-        Self::from(StdCommand::new(program))
+        Self::from_builder(Builder::new(program.as_ref()))
     }
 
-    /// The standard library's command in it.
+    fn from_builder(builder: Builder) -> Self {
+        Self { builder, policy: EndPolicy::default(), reactor: PhantomData }
+    }
+
+    /// The standard library's command in it, with its program, arguments, environment and
+    /// directory. The rest may not be in it yet: it has no accessors for more.
     #[must_use]
     pub fn as_std(&self) -> &StdCommand {
-        &self.std
+        self.builder.std()
     }
 
     /// The standard library's command in it, to be changed.
+    ///
+    /// What is changed there cannot all be read back, so the standard library starts the child from
+    /// now on ([`spawns_directly`](Self::spawns_directly)).
     pub fn as_std_mut(&mut self) -> &mut StdCommand {
-        &mut self.std
+        self.builder.std_mut()
     }
 
     /// The standard library's command; what this one has beside it, such as
     /// [`kill_on_drop`](Self::kill_on_drop), is lost.
     #[must_use]
     pub fn into_std(self) -> StdCommand {
-        self.std
+        self.builder.into_std()
     }
 
     /// Adds an argument.
     pub fn arg<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
-        self.std.arg(arg);
+        self.builder.arg(arg.as_ref());
         self
     }
 
@@ -73,7 +83,7 @@ impl<R: Reactor> Command<R> {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        self.std.args(args);
+        args.into_iter().for_each(|arg| self.builder.arg(arg.as_ref()));
         self
     }
 
@@ -83,7 +93,7 @@ impl<R: Reactor> Command<R> {
         K: AsRef<OsStr>,
         V: AsRef<OsStr>,
     {
-        self.std.env(key, val);
+        self.builder.env(key.as_ref(), val.as_ref());
         self
     }
 
@@ -94,45 +104,45 @@ impl<R: Reactor> Command<R> {
         K: AsRef<OsStr>,
         V: AsRef<OsStr>,
     {
-        self.std.envs(vars);
+        vars.into_iter().for_each(|(key, val)| self.builder.env(key.as_ref(), val.as_ref()));
         self
     }
 
     /// Removes an environment variable.
     pub fn env_remove<K: AsRef<OsStr>>(&mut self, key: K) -> &mut Self {
-        self.std.env_remove(key);
+        self.builder.env_remove(key.as_ref());
         self
     }
 
     /// Starts from an empty environment.
     pub fn env_clear(&mut self) -> &mut Self {
-        self.std.env_clear();
+        self.builder.env_clear();
         self
     }
 
     /// Sets the child's working directory.
     pub fn current_dir<P: AsRef<Path>>(&mut self, dir: P) -> &mut Self {
-        self.std.current_dir(dir);
+        self.builder.current_dir(dir.as_ref().as_os_str());
         self
     }
 
     /// Sets the child's standard input; inherited by default.
     pub fn stdin<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
-        self.std.stdin(cfg);
+        self.builder.stdio(0, cfg.into());
         self
     }
 
     /// Sets the child's standard output; inherited by default, and always piped by
     /// [`output`](Self::output).
     pub fn stdout<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
-        self.std.stdout(cfg);
+        self.builder.stdio(1, cfg.into());
         self
     }
 
     /// Sets the child's standard error; inherited by default, and always piped by
     /// [`output`](Self::output).
     pub fn stderr<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
-        self.std.stderr(cfg);
+        self.builder.stdio(2, cfg.into());
         self
     }
 
@@ -172,32 +182,32 @@ impl<R: Reactor> Command<R> {
     pub fn kill_scope(&mut self, scope: KillScope) -> &mut Self {
         self.policy.scope = scope;
         if scope == KillScope::Group {
-            self.std.process_group(0);
+            self.builder.process_group(0);
         }
         self
     }
 
     /// Sets the child's user id.
     pub fn uid(&mut self, id: u32) -> &mut Self {
-        self.std.uid(id);
+        self.builder.uid(id);
         self
     }
 
     /// Sets the child's group id.
     pub fn gid(&mut self, id: u32) -> &mut Self {
-        self.std.gid(id);
+        self.builder.gid(id);
         self
     }
 
     /// Sets the child's `argv[0]`.
     pub fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
-        self.std.arg0(arg);
+        self.builder.arg0(arg.as_ref());
         self
     }
 
     /// Sets the child's process group; zero makes it the leader of a new one.
     pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
-        self.std.process_group(pgroup);
+        self.builder.process_group(pgroup);
         self
     }
 
@@ -213,7 +223,7 @@ impl<R: Reactor> Command<R> {
         F: FnMut() -> io::Result<()> + Send + Sync + 'static,
     {
         // SAFETY: the caller vouches for `f`, by the same contract.
-        unsafe { self.std.pre_exec(f) };
+        unsafe { self.builder.std_mut().pre_exec(f) };
         self
     }
 }
@@ -230,9 +240,36 @@ impl<R: Reactor> Command<R> {
     /// Those of [`std::process::Command::spawn`]: `NotFound`, `PermissionDenied`, `EAGAIN` at a
     /// limit of processes, `EMFILE` with no descriptors for its pipes.
     pub fn spawn(&mut self) -> io::Result<Child<R>> {
-        let child = self.std.spawn()?;
-        let reaper = Reaper::of_started(Process::of_started(&child));
-        Ok(Child::new(reaper, child, self.policy))
+        Ok(Child::from_spawned(self.builder.spawn()?, self.policy))
+    }
+
+    /// Whether [`spawn`](Self::spawn) starts the child directly, without the standard library.
+    ///
+    /// Then it costs the same in a process of any size, whatever is asked for the child, and the
+    /// child has its pidfd from birth: no other code can reap it before. The child is the same in
+    /// both ways.
+    ///
+    /// The standard library starts the child if
+    ///
+    /// - the command was made from one of its own (`From<std::process::Command>`), or
+    ///   [`as_std_mut`](Self::as_std_mut), [`pre_exec`](Self::pre_exec) or
+    ///   [`spawn_with`](Self::spawn_with) was called: what such a command has cannot all be read;
+    /// - one of the three standard descriptors is a [`std::process::Stdio`]: use [`Stdio`];
+    /// - the kernel or a filter in front of it refuses such a `clone`. That is known from the first
+    ///   spawn on. See [`KernelSupport`](crate::KernelSupport).
+    ///
+    /// ```
+    /// use pidfd_reaper_core::{Command, Reactor, Stdio};
+    ///
+    /// fn compare<R: Reactor>() {
+    ///     let mut command = Command::<R>::new("sort");
+    ///     println!("{}", command.stdin(Stdio::piped()).spawns_directly());
+    ///     assert!(!command.stdin(std::process::Stdio::piped()).spawns_directly());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn spawns_directly(&self) -> bool {
+        self.builder.spawns_directly()
     }
 
     /// Starts the child through `with`, which may do it in a way of its own.
@@ -245,7 +282,7 @@ impl<R: Reactor> Command<R> {
         &mut self,
         with: impl FnOnce(&mut StdCommand) -> io::Result<StdChild>,
     ) -> io::Result<Child<R>> {
-        let mut child = with(&mut self.std)?;
+        let mut child = with(self.builder.std_mut())?;
         let process = Process::of_std(&mut child)?;
         Ok(Child::new(Reaper::new(process), child, self.policy))
     }
@@ -284,7 +321,7 @@ impl<R: Reactor> Command<R> {
     ///
     /// None: what was read is lost with the future, and the child is dropped.
     pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<R> {
-        self.std.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = R::current().and_then(|_| self.spawn());
         async { child?.wait_with_output().await }
     }
@@ -292,14 +329,14 @@ impl<R: Reactor> Command<R> {
 
 impl<R: Reactor> From<StdCommand> for Command<R> {
     fn from(std: StdCommand) -> Self {
-        Self { std, policy: EndPolicy::default(), reactor: PhantomData }
+        Self::from_builder(Builder::from_std(std))
     }
 }
 
 impl<R: Reactor> fmt::Debug for Command<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
-            .field("std", &self.std)
+            .field("builder", &self.builder)
             .field("kill_on_drop", &self.policy)
             .finish_non_exhaustive()
     }

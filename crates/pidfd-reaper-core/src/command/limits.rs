@@ -1,7 +1,6 @@
 //! `OutputLimits`: how much output, and for how long, is read of a child that may not be trusted.
 
 use std::io;
-use std::process::Stdio;
 use std::time::Duration;
 
 use super::child::Child;
@@ -9,6 +8,7 @@ use super::command::Command;
 use super::output;
 use crate::kernel::exit::Exit;
 use crate::reactor::Reactor;
+use crate::spawn::stdio::Stdio;
 
 /// Bounds for [`Command::output_with`]. By default there are none.
 ///

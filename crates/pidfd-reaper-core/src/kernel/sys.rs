@@ -4,8 +4,11 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod child;
+pub(crate) mod clone;
 pub(crate) mod fork;
 pub(crate) mod signals;
+mod stack;
 pub(crate) mod terminal;
 
 use std::ffi::{c_int, c_long, c_uint};

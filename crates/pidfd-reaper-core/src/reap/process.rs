@@ -76,13 +76,11 @@ pub(crate) enum Way {
 impl Process {
     /// Takes over a child that was just started, and was not waited for.
     ///
-    /// It cannot fail: where no pidfd can be had, the child is waited for without.
-    ///
-    /// # Panics
-    ///
-    /// If the child has a number that no process has.
-    pub(crate) fn of_started(child: &Child) -> Self {
-        Self::of_unreaped(kernel::pid(child.id()).expect("a started child has a number"))
+    /// It cannot fail: where there is no pidfd, the child is waited for without.
+    pub(crate) fn from_spawned(pid: Pid, pidfd: Option<Pidfd>) -> Self {
+        let Some(pidfd) = pidfd else { return Self::of_unreaped(pid) };
+        trace::spawned(kernel::number(pid));
+        Self::with(pid, State::Running { way: Way::Pidfd(Arc::new(pidfd)), news: None })
     }
 
     fn of_unreaped(pid: Pid) -> Self {
