@@ -79,6 +79,8 @@ pub use reap::reaper::Reaper;
 pub use reap::signal::KillScope;
 pub use reap::stranger::exited;
 pub use reap::wait::{Kill, Wait};
+pub use spawn::error::SpawnError;
+pub use spawn::resource::Resource;
 pub use spawn::stdio::Stdio;
 
 /// The orphan queue of this process: children whose handle was dropped while they ran.

@@ -32,7 +32,7 @@ use crate::spawn::stdio::Stdio;
 /// }
 /// ```
 pub struct Command<R: Reactor> {
-    builder: Builder,
+    pub(super) builder: Builder,
     policy: EndPolicy,
     reactor: PhantomData<fn() -> R>,
 }
@@ -187,27 +187,9 @@ impl<R: Reactor> Command<R> {
         self
     }
 
-    /// Sets the child's user id.
-    pub fn uid(&mut self, id: u32) -> &mut Self {
-        self.builder.uid(id);
-        self
-    }
-
-    /// Sets the child's group id.
-    pub fn gid(&mut self, id: u32) -> &mut Self {
-        self.builder.gid(id);
-        self
-    }
-
     /// Sets the child's `argv[0]`.
     pub fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
         self.builder.arg0(arg.as_ref());
-        self
-    }
-
-    /// Sets the child's process group; zero makes it the leader of a new one.
-    pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
-        self.builder.process_group(pgroup);
         self
     }
 
@@ -282,7 +264,8 @@ impl<R: Reactor> Command<R> {
         &mut self,
         with: impl FnOnce(&mut StdCommand) -> io::Result<StdChild>,
     ) -> io::Result<Child<R>> {
-        let mut child = with(self.builder.std_mut())?;
+        self.builder.std_mut();
+        let mut child = self.builder.spawn_by_std(with)?;
         let process = Process::of_std(&mut child)?;
         Ok(Child::new(Reaper::new(process), child, self.policy))
     }

@@ -7,8 +7,11 @@
 pub(crate) mod child;
 pub(crate) mod clone;
 pub(crate) mod fork;
+pub(crate) mod pre_exec;
 pub(crate) mod signals;
 mod stack;
+pub(crate) mod steps;
+pub(crate) mod strings;
 pub(crate) mod terminal;
 
 use std::ffi::{c_int, c_long, c_uint};

@@ -8,6 +8,7 @@ use std::process::Command as StdCommand;
 
 use super::attributes::Attributes;
 use super::stdio::{Kind, Stdio};
+use crate::kernel::sys::pre_exec::Hook;
 
 /// The standard library's command, and beside it what it would not give back.
 ///
@@ -27,6 +28,8 @@ pub(crate) struct Builder {
     /// Standard input, output and error.
     pub(super) stdio: [Slot; 3],
     pub(super) attributes: Attributes,
+    /// In the standard library's command, once it was needed.
+    pub(super) hook: Option<Hook>,
 }
 
 /// One of the three.
@@ -57,6 +60,7 @@ impl Builder {
             arg0: None,
             stdio: [Slot::Unset, Slot::Unset, Slot::Unset],
             attributes: Attributes::default(),
+            hook: None,
         }
     }
 
@@ -83,7 +87,12 @@ impl Builder {
     }
 
     /// Gives the standard library's command what is kept beside it.
-    pub(super) fn hand_over(&mut self) {
+    fn hand_over(&mut self) {
+        self.hand_over_stdio();
+        self.hand_over_ids();
+    }
+
+    pub(super) fn hand_over_stdio(&mut self) {
         for (fd, slot) in self.stdio.iter_mut().enumerate() {
             if matches!(slot, Slot::Set(_)) {
                 let Slot::Set(kind) = std::mem::replace(slot, Slot::InStd) else { continue };
@@ -93,15 +102,13 @@ impl Builder {
         if let Some(arg0) = self.arg0.take() {
             self.std.arg0(arg0);
         }
-        if let Some(group) = self.attributes.process_group.take() {
-            self.std.process_group(group);
-        }
-        if let Some(gid) = self.attributes.gid.take() {
-            self.std.gid(gid);
-        }
-        if let Some(uid) = self.attributes.uid.take() {
-            self.std.uid(uid);
-        }
+    }
+
+    pub(super) fn hand_over_ids(&mut self) {
+        let (std, attributes) = (&mut self.std, &mut self.attributes);
+        attributes.process_group.take().map(|group| std.process_group(group));
+        attributes.gid.take().map(|gid| std.gid(gid));
+        attributes.uid.take().map(|uid| std.uid(uid));
     }
 
     /// What was set goes to the standard library if that is to have it.
@@ -112,7 +119,7 @@ impl Builder {
     }
 
     /// The standard library takes note of a NUL as well, but does not say so before the spawn.
-    fn check(&mut self, string: &OsStr) {
+    pub(crate) fn check(&mut self, string: &OsStr) {
         self.has_nul |= string.as_bytes().contains(&0);
     }
 
@@ -154,6 +161,11 @@ impl Builder {
             self.stdio[fd] = Slot::Set(stdio.0);
             self.changed();
         }
+    }
+
+    /// Those that the standard library does not have; what it has is set by methods of its own.
+    pub(crate) fn attributes_mut(&mut self) -> &mut Attributes {
+        &mut self.attributes
     }
 
     pub(crate) fn process_group(&mut self, group: i32) {

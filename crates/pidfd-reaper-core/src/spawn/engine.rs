@@ -2,17 +2,19 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::Child as StdChild;
+use std::process::{Child as StdChild, Command as StdCommand};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::builder::Builder;
+use super::error::SpawnError;
 use super::plan::Plan;
 use crate::kernel;
 use crate::kernel::pidfd::Pidfd;
 use crate::kernel::support::Support;
 use crate::kernel::sys::clone::{self, Failure, KNOWN_ARCHITECTURE};
+use crate::kernel::sys::steps::Step;
 
 /// A child that was just started, and was not waited for.
 #[derive(Debug)]
@@ -37,13 +39,12 @@ impl Builder {
                 return Ok(spawned);
             }
         }
-        self.hand_over();
-        Ok(Spawned::from_std(self.std.spawn()?))
+        Ok(Spawned::from_std(self.spawn_by_std(StdCommand::spawn)?))
     }
 
     /// `None` if the kernel, or a filter in front of it, refuses such a clone; this is remembered.
     fn spawn_directly(&self, support: &Support) -> io::Result<Option<Spawned>> {
-        let mut plan = Plan::new(self)?;
+        let plan = Plan::new(self)?;
         let steps = plan.steps();
         let program = plan.program(&steps);
         let mut spawned = clone::spawn(&program, has_pidfds(support));
@@ -54,11 +55,9 @@ impl Builder {
         match spawned {
             Ok(cloned) => {
                 support.clone.works();
-                Ok(Some(Spawned {
-                    pid: cloned.pid,
-                    pidfd: cloned.pidfd.map(|fd| Pidfd::with_pid(fd, cloned.pid)),
-                    pipes: std::mem::take(&mut plan.ours),
-                }))
+                let pidfd = cloned.pidfd.map(|fd| Pidfd::with_pid(fd, cloned.pid));
+                drop(steps);
+                Ok(Some(Spawned { pid: cloned.pid, pidfd, pipes: plan.ours }))
             }
             Err(Failure::Clone(
                 errno @ (Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL),
@@ -66,8 +65,12 @@ impl Builder {
                 support.clone.refuse(errno);
                 Ok(None)
             }
-            Err(Failure::Clone(errno) | Failure::Exec(errno) | Failure::Step(_, errno)) => {
-                Err(errno.into())
+            Err(Failure::Clone(errno) | Failure::Exec(errno)) => Err(errno.into()),
+            Err(Failure::Step(index, errno)) => {
+                Err(match steps.get(index).and_then(Step::attribute) {
+                    Some(attribute) => SpawnError::io_error(attribute, errno.raw_os_error()),
+                    None => errno.into(),
+                })
             }
         }
     }

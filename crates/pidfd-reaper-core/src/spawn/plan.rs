@@ -11,66 +11,72 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::attributes::Attributes;
 use super::builder::{Builder, Slot};
 use super::stdio::Kind;
-use crate::kernel::sys::child::{Move, Pointers, Program, Signals, Source, Step};
+use crate::kernel::sys::child::Program;
+use crate::kernel::sys::steps::{Move, Source, Step};
+use crate::kernel::sys::strings::{List, Lists, Strings};
 
-/// What the child is to be. It borrows nothing of the command but its descriptors.
+/// What the child is to be.
 #[derive(Debug)]
-pub(super) struct Plan {
-    argv: Pointers,
-    envp: Pointers,
-    candidates: Pointers,
+pub(super) struct Plan<'a> {
+    strings: Lists,
+    argv: List,
+    envp: List,
+    candidates: List,
     no_candidate: c_int,
     directory: Option<CString>,
+    attributes: &'a Attributes,
     moves: Vec<Move>,
     /// The child's ends of its pipes, open until it has copies of its own.
     theirs: Vec<OwnedFd>,
     /// The parent's ends.
     pub(super) ours: [Option<OwnedFd>; 3],
-    process_group: Option<i32>,
-    gid: Option<u32>,
-    uid: Option<u32>,
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// # Errors
     ///
     /// `InvalidInput` if a string has a NUL; `EMFILE` if no pipe can be made.
-    pub(super) fn new(builder: &Builder) -> io::Result<Self> {
-        let environment = Environment::of(builder);
-        let envp = environment.to_strings();
-        if builder.has_nul || envp.has_nul {
-            let text = "nul byte found in provided data";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
+    pub(super) fn new(builder: &'a Builder) -> io::Result<Self> {
+        let mut strings = Strings::new();
+        let path = push_environment(builder, &mut strings);
+        let envp = strings.end_list();
         let std = &builder.std;
         let program = std.get_program();
-        let mut argv = Strings::default();
-        argv.push(&[builder.arg0.as_deref().unwrap_or(program)]);
+        strings.push(&[builder.arg0.as_deref().unwrap_or(program).as_bytes()]);
         for arg in std.get_args() {
-            argv.push(&[arg]);
+            strings.push(&[arg.as_bytes()]);
         }
-        let (candidates, no_candidate) = candidates(program, environment.path());
+        let argv = strings.end_list();
+        let no_candidate = push_candidates(program, path.as_deref(), &mut strings).raw_os_error();
+        let candidates = strings.end_list();
+        if builder.has_nul || strings.has_nul() {
+            return Err(has_nul());
+        }
+        let directory = std.get_current_dir();
+        let attributes = &builder.attributes;
         let mut this = Self {
-            argv: argv.finish(),
-            envp: envp.finish(),
-            candidates: candidates.finish(),
+            strings: strings.finish(),
+            argv,
+            envp,
+            candidates,
             no_candidate,
-            directory: std
-                .get_current_dir()
-                .map(|directory| CString::new(directory.as_os_str().as_bytes()))
+            directory: directory
+                .map(|path| CString::new(path.as_os_str().as_bytes()))
                 .transpose()?,
+            attributes,
             moves: Vec::new(),
             theirs: Vec::new(),
             ours: [None, None, None],
-            process_group: builder.attributes.process_group,
-            gid: builder.attributes.gid,
-            uid: builder.attributes.uid,
         };
         for (target, slot) in (0..).zip(&builder.stdio) {
-            this.add_stdio(target, slot)?;
+            if target != 2 || !attributes.stderr_to_stdout {
+                this.add_stdio(target, slot)?;
+            }
         }
+        this.moves.extend(attributes.further_moves());
         Ok(this)
     }
 
@@ -96,110 +102,58 @@ impl Plan {
 
     /// The child's steps, in their order.
     pub(super) fn steps(&self) -> Vec<Step<'_>> {
-        let mut steps = Vec::new();
-        if !self.moves.is_empty() {
-            steps.push(Step::Descriptors(&self.moves));
-        }
-        steps.extend(self.gid.map(Step::Gid));
-        if let Some(uid) = self.uid {
-            steps.push(Step::DropGroups);
-            steps.push(Step::Uid(uid));
-        }
-        steps.extend(self.directory.as_deref().map(Step::ChangeDirectory));
-        steps.extend(self.process_group.map(Step::ProcessGroup));
-        steps
+        self.attributes.steps(&self.moves, self.directory.as_deref())
     }
 
-    pub(super) fn program<'a>(&'a self, steps: &'a [Step<'a>]) -> Program<'a> {
+    pub(super) fn program<'b>(&'b self, steps: &'b [Step<'b>]) -> Program<'b> {
         Program {
             steps,
-            signals: Signals::default(),
-            candidates: &self.candidates,
-            argv: &self.argv,
-            envp: &self.envp,
+            signals: self.attributes.signals,
+            strings: &self.strings,
+            argv: self.argv,
+            envp: self.envp,
+            candidates: self.candidates,
             no_candidate: self.no_candidate,
         }
     }
 }
 
-/// The child's environment, copied through the standard library, which holds its lock meanwhile.
-enum Environment {
-    /// That of this process, in its order.
-    Inherited(Vec<(OsString, OsString)>),
-    /// With changes: sorted, and each variable once.
-    Changed(BTreeMap<OsString, OsString>),
+/// The error for a string with a NUL in it, where it would end for the kernel.
+pub(super) fn has_nul() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "nul byte found in provided data")
 }
 
-impl Environment {
-    fn of(builder: &Builder) -> Self {
-        let changes = builder.std.get_envs();
-        if changes.len() == 0 && !builder.env_is_cleared {
-            return Self::Inherited(env::vars_os().collect());
-        }
-        let mut variables = BTreeMap::new();
-        if !builder.env_is_cleared {
-            variables.extend(env::vars_os());
-        }
-        for (key, value) in changes {
-            match value {
-                Some(value) => variables.insert(key.into(), value.into()),
-                None => variables.remove(key),
-            };
-        }
-        Self::Changed(variables)
-    }
-
-    /// The `PATH` in which the program is looked up.
-    fn path(&self) -> Option<&OsStr> {
-        match self {
-            Self::Inherited(variables) => {
-                let path = variables.iter().find(|(key, _)| key == "PATH");
-                path.map(|(_, value)| value.as_os_str())
+/// Copies the child's environment, and returns its `PATH`, in which the program is looked up.
+///
+/// It is read through the standard library, whose lock keeps the program's other threads from
+/// changing it meanwhile. As there, without changes it has the order that it has in this process;
+/// with changes it is sorted, and each variable is there once.
+fn push_environment(builder: &Builder, strings: &mut Strings) -> Option<OsString> {
+    let mut path = None;
+    let changes = builder.std.get_envs();
+    if changes.len() == 0 && !builder.env_is_cleared {
+        for (key, value) in env::vars_os() {
+            strings.push(&[key.as_bytes(), b"=", value.as_bytes()]);
+            if path.is_none() && key == "PATH" {
+                path = Some(value);
             }
-            Self::Changed(variables) => variables.get(OsStr::new("PATH")).map(OsString::as_os_str),
         }
+        return path;
     }
-
-    fn to_strings(&self) -> Strings {
-        match self {
-            Self::Inherited(variables) => {
-                Strings::of_variables(variables.iter().map(|(key, value)| (key, value)))
-            }
-            Self::Changed(variables) => Strings::of_variables(variables.iter()),
-        }
+    let mut variables = BTreeMap::new();
+    if !builder.env_is_cleared {
+        variables.extend(env::vars_os());
     }
-}
-
-/// Strings one after the other, each with a NUL at its end.
-#[derive(Default)]
-struct Strings {
-    bytes: Vec<u8>,
-    count: usize,
-    has_nul: bool,
-}
-
-impl Strings {
-    fn of_variables<'a>(variables: impl Iterator<Item = (&'a OsString, &'a OsString)>) -> Self {
-        let mut strings = Self::default();
-        for (key, value) in variables {
-            strings.push(&[key, OsStr::new("="), value]);
-        }
-        strings
+    for (key, value) in changes {
+        match value {
+            Some(value) => variables.insert(key.into(), value.into()),
+            None => variables.remove(key),
+        };
     }
-
-    /// Adds one string, made of parts.
-    fn push(&mut self, parts: &[&OsStr]) {
-        for part in parts {
-            self.has_nul |= part.as_bytes().contains(&0);
-            self.bytes.extend_from_slice(part.as_bytes());
-        }
-        self.bytes.push(0);
-        self.count += 1;
+    for (key, value) in &variables {
+        strings.push(&[key.as_bytes(), b"=", value.as_bytes()]);
     }
-
-    fn finish(self) -> Pointers {
-        Pointers::new(self.bytes, self.count)
-    }
+    variables.remove(OsStr::new("PATH"))
 }
 
 /// What `PATH` is where the environment has none, as the C library has it.
@@ -209,31 +163,23 @@ const DEFAULT_PATH: &str =
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4096;
 
-/// The paths at which the program may be, and the error if there are none.
+/// The paths at which the program may be; returns the error if there are none.
 ///
 /// A program with a slash is the only candidate; it is resolved in the child's directory. Else
 /// there is one for each element of `PATH`, where an empty element is the current directory. The C
 /// libraries limit both lengths in this way.
-fn candidates(program: &OsStr, path: Option<&OsStr>) -> (Strings, c_int) {
-    let mut candidates = Strings::default();
-    let none = |errno: Errno| (Strings::default(), errno.raw_os_error());
-    if program.is_empty() {
-        return none(Errno::NOENT);
-    }
-    if program.as_bytes().contains(&b'/') {
-        candidates.push(&[program]);
-        return (candidates, 0);
-    }
-    if program.len() > NAME_MAX {
-        return none(Errno::NAMETOOLONG);
-    }
-    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
-    for element in path.as_bytes().split(|byte| *byte == b':') {
-        if element.len() >= PATH_MAX {
-            continue;
+fn push_candidates(program: &OsStr, path: Option<&OsStr>, strings: &mut Strings) -> Errno {
+    let program = program.as_bytes();
+    if program.contains(&b'/') {
+        strings.push(&[program]);
+    } else if program.len() > NAME_MAX {
+        return Errno::NAMETOOLONG;
+    } else if !program.is_empty() {
+        let path = path.unwrap_or(OsStr::new(DEFAULT_PATH)).as_bytes();
+        for element in path.split(|byte| *byte == b':').filter(|element| element.len() < PATH_MAX) {
+            let slash: &[u8] = if element.is_empty() { b"" } else { b"/" };
+            strings.push(&[element, slash, program]);
         }
-        let slash = OsStr::new(if element.is_empty() { "" } else { "/" });
-        candidates.push(&[OsStr::from_bytes(element), slash, program]);
     }
-    (candidates, Errno::NOENT.raw_os_error())
+    Errno::NOENT
 }
