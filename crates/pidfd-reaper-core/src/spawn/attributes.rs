@@ -59,6 +59,12 @@ impl Attributes {
             || !self.signals.are_default()
     }
 
+    /// Whether the child leads a group of its own without being moved to `group`, as the leader of a
+    /// session does.
+    pub(super) fn leads_group(&self, group: i32) -> bool {
+        self.session && group == 0
+    }
+
     /// The descriptors from 3 on, and standard error if it is a copy of standard output.
     pub(super) fn further_moves(&self) -> impl Iterator<Item = Move> {
         let descriptors = self.descriptors.iter().map(|(target, fd)| Move {
@@ -86,8 +92,7 @@ impl Attributes {
         if self.session {
             steps.push(Step::Session);
         }
-        // The leader of a session leads a group as well.
-        let group = self.process_group.filter(|group| !(self.session && *group == 0));
+        let group = self.process_group.filter(|group| !self.leads_group(*group));
         steps.extend(group.map(Step::ProcessGroup));
         let terminal = self.controlling_terminal.as_ref();
         steps.extend(terminal.map(|fd| Step::ControllingTerminal(fd.as_fd())));

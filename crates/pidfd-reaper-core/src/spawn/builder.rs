@@ -106,7 +106,9 @@ impl Builder {
 
     pub(super) fn hand_over_ids(&mut self) {
         let (std, attributes) = (&mut self.std, &mut self.attributes);
-        attributes.process_group.take().map(|group| std.process_group(group));
+        // The leader of a session leads a group; the leader of a group cannot make a session.
+        let group = attributes.process_group.take().filter(|group| !attributes.leads_group(*group));
+        group.map(|group| std.process_group(group));
         attributes.gid.take().map(|gid| std.gid(gid));
         attributes.uid.take().map(|uid| std.uid(uid));
     }

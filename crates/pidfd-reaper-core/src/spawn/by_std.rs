@@ -38,7 +38,7 @@ impl Builder {
         let hook = hook.get_or_insert_with(|| Hook::install(std));
         let moves: Vec<Move> = attributes.further_moves().collect();
         let steps = attributes.steps(&moves, None);
-        let _reserved = reserve(attributes)?;
+        let _reserved = reserve(attributes);
         hook.lend(&steps, attributes.signals, || with(std))
     }
 }
@@ -48,7 +48,9 @@ impl Builder {
 /// The standard library opens descriptors of its own for the spawn, over one of which it learns of
 /// errors. Were that one to have a number which the closure gives to another, it would be closed,
 /// which looks like success.
-fn reserve(attributes: &Attributes) -> io::Result<Vec<OwnedFd>> {
-    let reserve = |(target, fd): (&c_int, &OwnedFd)| Ok(fcntl_dupfd_cloexec(fd, *target)?);
-    attributes.descriptors.iter().map(reserve).collect()
+///
+/// A number that cannot be reserved is in use, or too large for the standard library to get it.
+fn reserve(attributes: &Attributes) -> Vec<OwnedFd> {
+    let reserve = |(target, fd): (&c_int, &OwnedFd)| fcntl_dupfd_cloexec(fd, *target).ok();
+    attributes.descriptors.iter().filter_map(reserve).collect()
 }
