@@ -21,6 +21,8 @@ pub(crate) fn all() -> Vec<Trial> {
         a_terminal,
         a_cgroup if || cgroup().is_some(),
         parent_dies,
+        parent_of_another_user_dies if || geteuid().is_root(),
+        this_process_stays_dumpable if || geteuid().is_root(),
         errors_are_named,
         with_spawn_with_and_pre_exec_of_others,
     ]
@@ -104,6 +106,10 @@ fn descriptors_by_number() {
     let seen = crate::ways::directly(command).unwrap();
     assert!(seen.contains(&format!("fd {number}: /dev/full")), "{seen}");
     assert!(seen.contains(&format!("fd {other}: /dev/zero")), "{seen}");
+    // The lower limit is for what the child opens itself.
+    let mut command = Command::new(PROGRAM);
+    command.arg(ARGUMENT).fd(60, zero()).rlimit(Resource::OpenFiles, 20, 20);
+    assert!(crate::ways::directly(command).unwrap().contains("fd 60: /dev/zero"));
     // Those that are open across an exec.
     for number in [50, 60, 70] {
         sys::dup(std::os::fd::AsRawFd::as_raw_fd(&zero()), number, true);
@@ -189,10 +195,19 @@ fn a_cgroup() {
 
 /// The signal comes when the thread ends that has started the child.
 fn parent_dies() {
+    dies_with_parent(|command| command);
+}
+
+/// The kernel forgets the signal when the child changes its user.
+fn parent_of_another_user_dies() {
+    dies_with_parent(|command| command.uid(65534));
+}
+
+fn dies_with_parent(setup: fn(&mut Command) -> &mut Command) {
     for direct in [true, false] {
         let child = std::thread::spawn(move || {
             let mut command = Command::new(PROGRAM);
-            command.arg(ARGUMENT).parent_death_signal(Signal::TERM);
+            setup(command.arg(ARGUMENT).parent_death_signal(Signal::TERM));
             if !direct {
                 command.as_std_mut();
             }
@@ -203,6 +218,29 @@ fn parent_dies() {
         let status = crate::ways::wait(child.join().unwrap()).unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
     }
+}
+
+/// A child that changes its ids does so in the memory of this process.
+fn this_process_stays_dumpable() {
+    use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+    let spawn = || {
+        for id in 0..50 {
+            let mut command = Command::new("/bin/true");
+            let child = if id % 2 == 0 { command.uid(65534) } else { command.gid(65534) };
+            assert!(crate::ways::wait(child.spawn().unwrap()).unwrap().success());
+            let mut command = Command::new("/nonexistent");
+            command.uid(65534).spawn().unwrap_err();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(spawn);
+        }
+    });
+    assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable));
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
+    spawn();
+    assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
 }
 
 fn errors_are_named() {

@@ -102,6 +102,8 @@ fn lookup_in_path() {
 }
 
 fn ids() {
+    let groups = [4, 24].map(rustix::process::Gid::from_raw);
+    rustix::thread::set_thread_groups(&groups).unwrap();
     let seen = compare!(PROGRAM, |c| c.arg(ARGUMENT).uid(65534).gid(65533)).unwrap();
     assert!(seen.contains("Groups:\t \n"), "{seen}");
     compare!(PROGRAM, |c| c.arg(ARGUMENT).uid(65534)).unwrap();

@@ -59,6 +59,11 @@ impl Attributes {
             || !self.signals.are_default()
     }
 
+    /// Whether the child gets another user or group.
+    pub(super) fn changes_ids(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some()
+    }
+
     /// Whether the child leads a group of its own without being moved to `group`, as the leader of a
     /// session does.
     pub(super) fn leads_group(&self, group: i32) -> bool {

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::builder::Builder;
+use super::dumpable::KeptDumpable;
 use super::error::SpawnError;
 use super::plan::Plan;
 use crate::kernel;
@@ -47,6 +48,7 @@ impl Builder {
         let plan = Plan::new(self)?;
         let steps = plan.steps();
         let program = plan.program(&steps);
+        let _dumpable = self.attributes.changes_ids().then(KeptDumpable::hold);
         let mut spawned = clone::spawn(&program, has_pidfds(support));
         if let Err(Failure::Clone(Errno::MFILE | Errno::NFILE)) = spawned {
             // There is no descriptor for a pidfd. A child without one is still a child.

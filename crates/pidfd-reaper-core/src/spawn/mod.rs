@@ -3,6 +3,7 @@
 pub(crate) mod attributes;
 pub(crate) mod builder;
 mod by_std;
+mod dumpable;
 pub(crate) mod engine;
 pub(crate) mod error;
 mod plan;

@@ -133,7 +133,7 @@ fn push_environment(builder: &Builder, strings: &mut Strings) -> Option<OsString
     let changes = builder.std.get_envs();
     if changes.len() == 0 && !builder.env_is_cleared {
         for (key, value) in env::vars_os() {
-            strings.push(&[key.as_bytes(), b"=", value.as_bytes()]);
+            strings.push_without_nul(&[key.as_bytes(), b"=", value.as_bytes()]);
             if path.is_none() && key == "PATH" {
                 path = Some(value);
             }

@@ -41,9 +41,14 @@ impl Strings {
 
     /// Adds a string, made of parts.
     pub(crate) fn push(&mut self, parts: &[&[u8]]) {
+        self.has_nul |= parts.iter().any(|part| part.contains(&0));
+        self.push_without_nul(parts);
+    }
+
+    /// Adds a string, made of parts, of which it is known that there is no NUL in them.
+    pub(crate) fn push_without_nul(&mut self, parts: &[&[u8]]) {
         self.pointers.push(ptr::without_provenance(self.bytes.len()));
         for part in parts {
-            self.has_nul |= part.contains(&0);
             self.bytes.extend_from_slice(part);
         }
         self.bytes.push(0);
