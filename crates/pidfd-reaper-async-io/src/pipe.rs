@@ -3,11 +3,10 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::process::Stdio;
 use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use pidfd_reaper_core::{End, Pipe, ReadEnd, Stdin};
+use pidfd_reaper_core::{End, Pipe, ReadEnd, Stdin, Stdio};
 
 use crate::AsyncIo;
 
@@ -89,6 +88,15 @@ impl<K: End> TryFrom<ChildPipe<K>> for Stdio {
     type Error = io::Error;
 
     fn try_from(pipe: ChildPipe<K>) -> io::Result<Stdio> {
+        pipe.0.into_owned_fd().map(Stdio::from)
+    }
+}
+
+/// Blocking again, as the other process expects it.
+impl<K: End> TryFrom<ChildPipe<K>> for std::process::Stdio {
+    type Error = io::Error;
+
+    fn try_from(pipe: ChildPipe<K>) -> io::Result<Self> {
         pipe.0.into_stdio()
     }
 }

@@ -50,6 +50,7 @@ mod init;
 mod kernel;
 mod reactor;
 mod reap;
+mod spawn;
 mod sync;
 mod trace;
 
@@ -78,6 +79,9 @@ pub use reap::process::Process;
 pub use reap::reaper::Reaper;
 pub use reap::scope::KillScope;
 pub use reap::wait::{Kill, Wait};
+pub use spawn::error::SpawnError;
+pub use spawn::resource::Resource;
+pub use spawn::stdio::Stdio;
 
 /// The orphan queue of this process: children whose handle was dropped while they ran.
 ///

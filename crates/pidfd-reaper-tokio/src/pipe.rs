@@ -3,10 +3,9 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::process::Stdio;
 use std::task::{Context, Poll, ready};
 
-use pidfd_reaper_core::{End, Pipe, ReadEnd, Stdin};
+use pidfd_reaper_core::{End, Pipe, ReadEnd, Stdin, Stdio};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Tokio;
@@ -92,6 +91,15 @@ impl<K: End> TryFrom<ChildPipe<K>> for Stdio {
     type Error = io::Error;
 
     fn try_from(pipe: ChildPipe<K>) -> io::Result<Stdio> {
+        pipe.0.into_owned_fd().map(Stdio::from)
+    }
+}
+
+/// Blocking again, as the other process expects it.
+impl<K: End> TryFrom<ChildPipe<K>> for std::process::Stdio {
+    type Error = io::Error;
+
+    fn try_from(pipe: ChildPipe<K>) -> io::Result<Self> {
         pipe.0.into_stdio()
     }
 }

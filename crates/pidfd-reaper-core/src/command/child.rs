@@ -18,6 +18,7 @@ use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
 use crate::reap::scope::KillScope;
+use crate::spawn::engine::Spawned;
 
 /// A child process, waited for on the reactor `R`.
 ///
@@ -82,6 +83,18 @@ impl<R: Reactor> Child<R> {
             stdin: child.stdin.take().map(|pipe| Pipe::from_std(pipe).into()),
             stdout: child.stdout.take().map(|pipe| Pipe::from_std(pipe).into()),
             stderr: child.stderr.take().map(|pipe| Pipe::from_std(pipe).into()),
+        }
+    }
+
+    /// As [`new`](Self::new), of a child that this library has started.
+    pub(crate) fn from_spawned(spawned: Spawned, scope: KillScope, policy: OnDrop) -> Self {
+        let Spawned { pid, pidfd, pipes: [stdin, stdout, stderr] } = spawned;
+        let reaper = Reaper::from_spawned(Process::from_spawned(pid, pidfd, scope));
+        Self {
+            owned: Owned { reaper, policy },
+            stdin: stdin.map(|fd| Pipe::from_std(fd.into()).into()),
+            stdout: stdout.map(|fd| Pipe::from_std(fd.into()).into()),
+            stderr: stderr.map(|fd| Pipe::from_std(fd.into()).into()),
         }
     }
 

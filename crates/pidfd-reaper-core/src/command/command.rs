@@ -6,20 +6,19 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output, Stdio};
+use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Output};
 use std::time::Duration;
-
-use rustix::process::Pid;
 
 use super::child::Child;
 use super::ending::OnDrop;
 use super::limits::{BoundedOutput, OutputError, OutputLimits};
 use super::output::Prepared;
-use crate::kernel::sys::terminal;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::reaper::Reaper;
 use crate::reap::scope::KillScope;
+use crate::spawn::builder::Builder;
+use crate::spawn::stdio::Stdio;
 
 /// Builds and starts a child process that is awaited on the reactor `R`.
 ///
@@ -35,13 +34,11 @@ use crate::reap::scope::KillScope;
 /// }
 /// ```
 pub struct Command<R: Reactor> {
-    std: StdCommand,
+    pub(super) builder: Builder,
     on_drop: OnDrop,
     scope: KillScope,
     /// What [`process_group`](Self::process_group) was set to.
-    group: Option<i32>,
-    /// What the standard library's command has of that by now.
-    std_group: Option<i32>,
+    pub(super) group: Option<i32>,
     reactor: PhantomData<fn() -> R>,
 }
 
@@ -50,30 +47,39 @@ impl<R: Reactor> Command<R> {
     /// A command for `program`, looked up in `PATH` unless it has a slash, with no arguments,
     /// and with this process's environment, directory, standard input, output and error.
     pub fn new<S: AsRef<OsStr>>(program: S) -> Self {
-        Self::from(StdCommand::new(program))
+        Self::from_builder(Builder::new(program.as_ref()))
     }
 
-    /// The standard library's command in it.
+    fn from_builder(builder: Builder) -> Self {
+        let (on_drop, scope) = (OnDrop::default(), KillScope::default());
+        Self { builder, on_drop, scope, group: None, reactor: PhantomData }
+    }
+
+    /// The standard library's command in it, with its program, arguments, environment and
+    /// directory. The rest may not be in it yet: it has no accessors for more.
     #[must_use]
     pub fn as_std(&self) -> &StdCommand {
-        &self.std
+        self.builder.std()
     }
 
     /// The standard library's command in it, to be changed.
+    ///
+    /// What is changed there cannot all be read back, so the standard library starts the child from
+    /// now on ([`spawns_directly`](Self::spawns_directly)).
     pub fn as_std_mut(&mut self) -> &mut StdCommand {
-        &mut self.std
+        self.builder.std_mut()
     }
 
     /// The standard library's command; what this one has beside it, such as
     /// [`kill_on_drop`](Self::kill_on_drop), is lost.
     #[must_use]
     pub fn into_std(self) -> StdCommand {
-        self.std
+        self.builder.into_std()
     }
 
     /// Adds an argument.
     pub fn arg<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
-        self.std.arg(arg);
+        self.builder.arg(arg.as_ref());
         self
     }
 
@@ -83,7 +89,7 @@ impl<R: Reactor> Command<R> {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        self.std.args(args);
+        args.into_iter().for_each(|arg| self.builder.arg(arg.as_ref()));
         self
     }
 
@@ -93,7 +99,7 @@ impl<R: Reactor> Command<R> {
         K: AsRef<OsStr>,
         V: AsRef<OsStr>,
     {
-        self.std.env(key, val);
+        self.builder.env(key.as_ref(), val.as_ref());
         self
     }
 
@@ -104,45 +110,45 @@ impl<R: Reactor> Command<R> {
         K: AsRef<OsStr>,
         V: AsRef<OsStr>,
     {
-        self.std.envs(vars);
+        vars.into_iter().for_each(|(key, val)| self.builder.env(key.as_ref(), val.as_ref()));
         self
     }
 
     /// Removes an environment variable.
     pub fn env_remove<K: AsRef<OsStr>>(&mut self, key: K) -> &mut Self {
-        self.std.env_remove(key);
+        self.builder.env_remove(key.as_ref());
         self
     }
 
     /// Starts from an empty environment.
     pub fn env_clear(&mut self) -> &mut Self {
-        self.std.env_clear();
+        self.builder.env_clear();
         self
     }
 
     /// Sets the child's working directory.
     pub fn current_dir<P: AsRef<Path>>(&mut self, dir: P) -> &mut Self {
-        self.std.current_dir(dir);
+        self.builder.current_dir(dir.as_ref().as_os_str());
         self
     }
 
     /// Sets the child's standard input; inherited by default.
     pub fn stdin<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
-        self.std.stdin(cfg);
+        self.builder.stdio(0, cfg.into());
         self
     }
 
     /// Sets the child's standard output; inherited by default, and always piped by
     /// [`output`](Self::output).
     pub fn stdout<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
-        self.std.stdout(cfg);
+        self.builder.stdio(1, cfg.into());
         self
     }
 
     /// Sets the child's standard error; inherited by default, and always piped by
     /// [`output`](Self::output).
     pub fn stderr<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
-        self.std.stderr(cfg);
+        self.builder.stdio(2, cfg.into());
         self
     }
 
@@ -196,27 +202,9 @@ impl<R: Reactor> Command<R> {
         self
     }
 
-    /// Sets the child's user id.
-    pub fn uid(&mut self, id: u32) -> &mut Self {
-        self.std.uid(id);
-        self
-    }
-
-    /// Sets the child's group id.
-    pub fn gid(&mut self, id: u32) -> &mut Self {
-        self.std.gid(id);
-        self
-    }
-
     /// Sets the child's `argv[0]`.
     pub fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
-        self.std.arg0(arg);
-        self
-    }
-
-    /// Sets the child's process group; zero makes it the leader of a new one.
-    pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
-        self.group = Some(pgroup);
+        self.builder.arg0(arg.as_ref());
         self
     }
 
@@ -232,7 +220,7 @@ impl<R: Reactor> Command<R> {
         F: FnMut() -> io::Result<()> + Send + Sync + 'static,
     {
         // SAFETY: the caller vouches for `f`, by the same contract.
-        unsafe { self.std.pre_exec(f) };
+        unsafe { self.builder.std_mut().pre_exec(f) };
         self
     }
 }
@@ -250,10 +238,36 @@ impl<R: Reactor> Command<R> {
     /// limit of processes, `EMFILE` with no descriptors for its pipes.
     pub fn spawn(&mut self) -> io::Result<Child<R>> {
         self.set_group();
-        let child = self.std.spawn()?;
-        let process = Process::from_spawned(Pid::from_child(&child), self.scope);
-        let reaper = Reaper::from_spawned(process);
-        Ok(Child::new(reaper, child, self.on_drop))
+        Ok(Child::from_spawned(self.builder.spawn()?, self.scope, self.on_drop))
+    }
+
+    /// Whether [`spawn`](Self::spawn) starts the child directly, without the standard library.
+    ///
+    /// Then it costs the same in a process of any size, whatever is asked for the child, and the
+    /// child has its pidfd from birth: no other code can reap it before. The child is the same in
+    /// both ways.
+    ///
+    /// The standard library starts the child if
+    ///
+    /// - the command was made from one of its own (`From<std::process::Command>`), or
+    ///   [`as_std_mut`](Self::as_std_mut), [`pre_exec`](Self::pre_exec) or
+    ///   [`spawn_with`](Self::spawn_with) was called: what such a command has cannot all be read;
+    /// - one of the three standard descriptors is a [`std::process::Stdio`]: use [`Stdio`];
+    /// - the kernel or a filter in front of it refuses such a `clone`. That is known from the first
+    ///   spawn on. See [`KernelSupport`](crate::KernelSupport).
+    ///
+    /// ```
+    /// use pidfd_reaper_core::{Command, Reactor, Stdio};
+    ///
+    /// fn compare<R: Reactor>() {
+    ///     let mut command = Command::<R>::new("sort");
+    ///     println!("{}", command.stdin(Stdio::piped()).spawns_directly());
+    ///     assert!(!command.stdin(std::process::Stdio::piped()).spawns_directly());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn spawns_directly(&self) -> bool {
+        self.builder.spawns_directly()
     }
 
     /// Starts the child through `with`, which may do it in a way of its own.
@@ -267,19 +281,16 @@ impl<R: Reactor> Command<R> {
         with: impl FnOnce(&mut StdCommand) -> io::Result<StdChild>,
     ) -> io::Result<Child<R>> {
         self.set_group();
-        let mut child = with(&mut self.std)?;
+        self.builder.std_mut();
+        let mut child = self.builder.spawn_by_std(with)?;
         let process = Process::from_std(&mut child, self.scope)?;
         Ok(Child::new(Reaper::new(process), child, self.on_drop))
     }
 
-    /// Sets the group of the standard library's command, which cannot be unset there: after a group
-    /// of its own the child is put into ours, where it would be without.
+    /// Makes the child the leader of a group of its own if that is its scope, whatever was asked for.
     fn set_group(&mut self) {
-        let wanted = if self.scope == KillScope::Group { Some(0) } else { self.group };
-        if wanted != self.std_group {
-            self.std.process_group(wanted.unwrap_or_else(terminal::own_group));
-            self.std_group = wanted;
-        }
+        let group = if self.scope == KillScope::Group { Some(0) } else { self.group };
+        self.builder.set_process_group(group);
     }
 
     /// Starts the child now; the future waits for its exit. Pipes, if any were asked for, are
@@ -338,7 +349,7 @@ impl<R: Reactor> Command<R> {
         &mut self,
         limits: OutputLimits,
     ) -> impl Future<Output = Result<BoundedOutput, OutputError>> + use<R> {
-        self.std.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Prepared::new(&limits).and_then(|prepared| Ok((self.spawn()?, prepared)));
         async move {
             let (child, prepared) = started?;
@@ -349,21 +360,14 @@ impl<R: Reactor> Command<R> {
 
 impl<R: Reactor> From<StdCommand> for Command<R> {
     fn from(std: StdCommand) -> Self {
-        Self {
-            std,
-            on_drop: OnDrop::default(),
-            scope: KillScope::default(),
-            group: None,
-            std_group: None,
-            reactor: PhantomData,
-        }
+        Self::from_builder(Builder::from_std(std))
     }
 }
 
 impl<R: Reactor> fmt::Debug for Command<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
-            .field("std", &self.std)
+            .field("builder", &self.builder)
             .field("on_drop", &self.on_drop)
             .field("kill_scope", &self.scope)
             .finish_non_exhaustive()

@@ -96,6 +96,11 @@ impl Pidfd {
         }
     }
 
+    /// Takes over the pidfd of the process `pid`.
+    pub(crate) fn with_pid(fd: OwnedFd, pid: Pid) -> Self {
+        Self { fd, pid: Some(pid) }
+    }
+
     /// Opens one on which a `waitid` without `NOHANG` blocks.
     pub(crate) fn open_blocking(pid: Pid, support: &Support) -> Result<Self, Errno> {
         if let Some(errno) = support.pidfd_open.refused() {

@@ -43,6 +43,11 @@ impl Feature {
         self.0.load(Ordering::Relaxed) == Self::WORKS
     }
 
+    /// Whether it was neither used nor refused yet.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::UNKNOWN
+    }
+
     pub(crate) fn works(&self) {
         // A refusal stays: a filter may have been put in front of the kernel meanwhile, never taken
         // away.
@@ -67,6 +72,8 @@ pub(crate) struct Support {
     pub(crate) wait_by_pidfd: Feature,
     pub(crate) waitid: Feature,
     pub(crate) signal_group: Feature,
+    /// A clone that shares the memory until the exec, with `CLONE_PIDFD`.
+    pub(crate) clone: Feature,
 }
 
 impl Support {
@@ -77,6 +84,7 @@ impl Support {
             wait_by_pidfd: Feature::unknown(),
             waitid: Feature::unknown(),
             signal_group: Feature::unknown(),
+            clone: Feature::unknown(),
         }
     }
 
@@ -116,12 +124,17 @@ pub struct KernelSupport {
     /// The status of a child that something else reaped (Linux 6.15): without it, such a wait ends
     /// with [`StatusLost`](crate::StatusLost).
     pub exit_info: io::Result<()>,
+    /// `clone` with `CLONE_VM`, `CLONE_VFORK` and `CLONE_PIDFD` (Linux 5.2, and before that without
+    /// the last): without it, the standard library starts the children
+    /// ([`Command::spawns_directly`](crate::Command::spawns_directly)).
+    pub direct_spawn: io::Result<()>,
 }
 
 impl KernelSupport {
-    /// Asks the kernel for each feature, on a pidfd of this process; no child is started.
+    /// Asks the kernel for each feature, on a pidfd of this process, and clones a process that exits at
+    /// once and raises no `SIGCHLD`.
     ///
-    /// It makes about ten system calls and, from Linux 6.9 on, a thread that ends at once. A
+    /// It makes about twenty system calls and, from Linux 6.9 on, a thread that ends at once. A
     /// feature that could not be asked for (descriptors or threads exhausted) carries that error.
     #[must_use]
     pub fn probe() -> Self {
@@ -148,6 +161,7 @@ impl KernelSupport {
                 Err(errno) => Err(errno.into()),
             },
             exit_info: probe_exit_info().map_err(io::Error::from),
+            direct_spawn: probe_clone(support),
         }
     }
 
@@ -160,7 +174,19 @@ impl KernelSupport {
             send_signal: same(),
             signal_group: same(),
             exit_info: same(),
+            direct_spawn: probe_clone(Support::here()),
         }
+    }
+}
+
+/// Has a process cloned that exits at once.
+fn probe_clone(support: &Support) -> io::Result<()> {
+    if !sys::clone::KNOWN_ARCHITECTURE {
+        return Err(Errno::NOSYS.into());
+    }
+    match support.clone.refused() {
+        Some(errno) => Err(errno.into()),
+        None => Ok(sys::clone::probe()?),
     }
 }
 
@@ -194,6 +220,7 @@ impl fmt::Display for KernelSupport {
             ("pidfd_send_signal", &self.send_signal, "5.1"),
             ("signals to a group", &self.signal_group, "6.9"),
             ("status after theft", &self.exit_info, "6.15"),
+            ("direct spawn", &self.direct_spawn, "5.2"),
         ];
         for (index, (name, answer, since)) in lines.into_iter().enumerate() {
             if index > 0 {
@@ -226,6 +253,6 @@ mod tests {
     #[test]
     fn the_report_names_every_feature() {
         let text = KernelSupport::probe().to_string();
-        assert_eq!(text.lines().count(), 6, "{text}");
+        assert_eq!(text.lines().count(), 7, "{text}");
     }
 }

@@ -4,9 +4,15 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod child;
+pub(crate) mod clone;
 pub(crate) mod fork;
 pub(crate) mod generation;
+pub(crate) mod pre_exec;
 pub(crate) mod signals;
+mod stack;
+pub(crate) mod steps;
+pub(crate) mod strings;
 pub(crate) mod terminal;
 
 use std::ffi::{c_int, c_uint};

@@ -120,8 +120,11 @@ impl Process {
     /// Takes over a child that was just started, and was not waited for.
     ///
     /// It cannot fail: where there is no pidfd, the child is waited for without.
-    pub(crate) fn from_spawned(pid: Pid, scope: KillScope) -> Self {
-        let state = State::from_pid(pid);
+    pub(crate) fn from_spawned(pid: Pid, pidfd: Option<Pidfd>, scope: KillScope) -> Self {
+        let state = match pidfd {
+            Some(pidfd) => State::running(Access::Pidfd(Arc::new(pidfd))),
+            None => State::from_pid(pid),
+        };
         trace::spawned(kernel::number(pid));
         Self::new(pid, scope, state)
     }
@@ -496,7 +499,7 @@ impl Process {
         };
         let seen = peek().ok().flatten();
         Ok(match Wait::try_wait(child)? {
-            None => Self::from_spawned(pid, scope),
+            None => Self::from_spawned(pid, None, scope),
             Some(status) => {
                 // It was this child that was seen if there is none with that PID from now on.
                 let usage = seen.filter(|_| peek() == Err(Errno::CHILD)).map(|(_, usage)| usage);
