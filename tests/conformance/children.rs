@@ -15,7 +15,7 @@ use pidfd_reaper::{Kill, Reaper, Wait};
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, getpgid, getppid, pidfd_open, setpgid};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::runtimes::Runtime;
@@ -65,8 +65,13 @@ impl Flock {
 
     pub(crate) fn command(&self) -> io::Result<StdCommand> {
         let mut command = StdCommand::new("cat");
-        command.stdin(self.leash.try_clone()?);
+        command.stdin(self.leash()?);
         Ok(command)
+    }
+
+    /// What ends when this is dropped.
+    pub(crate) fn leash(&self) -> io::Result<OwnedFd> {
+        self.leash.try_clone()
     }
 }
 
@@ -191,6 +196,16 @@ pub(crate) fn play(role: &str) -> ! {
             drop(pidfd);
             let status = child.wait().expect("it is our child");
             process::exit(i32::from(status.signal() != Some(libc::SIGTERM)))
+        }
+        // Leaves the group that it leads, in which it has started another.
+        ["leaver"] => {
+            let member = StdCommand::new("sleep").arg("600").stdout(Stdio::null()).spawn();
+            println!("{}", member.expect("sleep can be started").id());
+            let outside = getpgid(getppid()).expect("the parent is there");
+            setpgid(None, Some(outside)).expect("it is the same session");
+            println!("left");
+            wait_for_end_of_input();
+            process::exit(1)
         }
         ["arg0"] => {
             print!("{}", env::args().next().unwrap_or_default());

@@ -35,6 +35,18 @@ impl Snapshot {
         Self::take().threads.len().saturating_sub(self.threads.len())
     }
 
+    /// How many descriptors there are more than in this snapshot whose link has `kind` in it.
+    pub(crate) fn more_descriptors(&self, kind: &str) -> usize {
+        self.further_descriptors(kind).len()
+    }
+
+    /// The numbers of those.
+    pub(crate) fn further_descriptors(&self, kind: &str) -> Vec<i32> {
+        let more = self.more().map_or_else(BTreeMap::new, |more| more.descriptors);
+        let further = more.iter().filter(|(_, link)| link.contains(kind));
+        further.filter_map(|(number, _)| number.parse().ok()).collect()
+    }
+
     /// Waits until there is no child, and nothing more than in this snapshot.
     ///
     /// Some things go a little later: the thread of the orphan queue stays for a moment, and a

@@ -9,9 +9,10 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 /// What the program does about `SIGCHLD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,57 @@ extern "C" fn count(_signal: i32) {
 /// How often the counting handler has run.
 pub(crate) fn children_signalled() -> usize {
     SIGNALLED.load(Ordering::Relaxed)
+}
+
+static WORKER: AtomicI32 = AtomicI32::new(0);
+static ELSEWHERE: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn note_the_thread(_signal: i32) {
+    // SAFETY: it takes nothing, and cannot fail.
+    let here = unsafe { libc::gettid() };
+    if here != WORKER.load(Ordering::Relaxed) {
+        ELSEWHERE.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs `body` on a thread that is the only one of this process to handle `SIGUSR1`.
+pub(crate) fn only_here_handled<T: Send + 'static>(
+    body: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let handler: extern "C" fn(i32) = note_the_thread;
+    // SAFETY: the handler makes one system call and adds to atomics.
+    unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+    thread::spawn(move || {
+        // SAFETY: it takes nothing, and cannot fail.
+        WORKER.store(unsafe { libc::gettid() }, Ordering::Relaxed);
+        mask_usr1(libc::SIG_UNBLOCK);
+        body()
+    })
+}
+
+/// Blocks `SIGUSR1` in this thread, and in those that it starts.
+pub(crate) fn block_usr1() {
+    mask_usr1(libc::SIG_BLOCK);
+}
+
+fn mask_usr1(how: i32) {
+    // SAFETY: `set` is emptied before it is read; only this thread's mask changes.
+    unsafe {
+        let mut set = mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGUSR1);
+        libc::pthread_sigmask(how, &raw const set, ptr::null_mut());
+    }
+}
+
+/// How many handlers have run on other threads.
+pub(crate) fn handlers_elsewhere() -> usize {
+    ELSEWHERE.load(Ordering::Relaxed)
+}
+
+/// Sends this process `SIGUSR1`.
+pub(crate) fn signal_myself() {
+    let _ = kill_process(getpid(), Signal::USR1);
 }
 
 /// Becomes the user `uid` for good, who may still look at this process's own procfs.
@@ -185,11 +237,38 @@ pub(crate) fn in_a_fork(body: impl FnOnce()) {
     assert_eq!(code_of_fork(body), Some(0), "the forked process has failed");
 }
 
+/// The same by a raw clone, of which the C library's handlers do not learn. `body` must not allocate.
+pub(crate) fn in_a_raw_clone(body: impl FnOnce()) {
+    let body = || i32::from(catch_unwind(AssertUnwindSafe(body)).is_err());
+    let clone = || {
+        // SAFETY: as a fork, but that other threads may hold a lock of the allocator.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        i32::try_from(pid).expect("a PID")
+    };
+    assert_eq!(code_of(clone, body), Some(0), "the cloned process has failed");
+}
+
+/// Has this process sent `SIGALRM`, which ends it, in so many seconds.
+pub(crate) fn alarm(seconds: u32) {
+    // SAFETY: it takes an integer.
+    unsafe { libc::alarm(seconds) };
+}
+
+/// Closes a descriptor that is somebody else's, as a daemon does with all of them.
+pub(crate) fn close_anothers(fd: i32) {
+    // SAFETY: it takes an integer. Its owner is the library, which is to bear that.
+    assert_eq!(unsafe { libc::close(fd) }, 0, "{}", io::Error::last_os_error());
+}
+
 /// The code with which the fork exits is what `body` returns.
 fn code_of_fork(body: impl FnOnce() -> i32) -> Option<i32> {
     // SAFETY: the C library makes its allocator usable in the child. No other thread of a trial
     // holds a lock of ours or of the standard library's at this time: they sleep in the kernel.
-    match unsafe { libc::fork() } {
+    code_of(|| unsafe { libc::fork() }, body)
+}
+
+fn code_of(fork: impl FnOnce() -> i32, body: impl FnOnce() -> i32) -> Option<i32> {
+    match fork() {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
         0 => exit_process(body()),
         pid => {

@@ -7,10 +7,14 @@ mod failures;
 mod forks;
 mod handles;
 mod limits;
+mod outputs;
 mod pipes;
+mod queue;
 mod quotas;
 mod recycled;
 mod runtimes;
+mod scopes;
+mod sets;
 mod signals;
 mod stops;
 mod strangers;
@@ -54,6 +58,8 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         drops::all::<R>(),
         endings::all::<R>(),
         handles::all::<R>(),
+        scopes::all::<R>(),
+        sets::all::<R>(),
         strangers::all::<R>(),
         usage::all::<R>(),
         recycled::all::<R>(),
@@ -62,6 +68,8 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         pipes::all::<R>(),
         thefts::all::<R>(),
         limits::all::<R>(),
+        outputs::all::<R>(),
+        queue::all::<R>(),
         quotas::all::<R>(),
         failures::all::<R>(),
         signals::all::<R>(),

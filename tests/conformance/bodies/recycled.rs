@@ -5,21 +5,28 @@
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::process::{self, Child as StdChild, Command as StdCommand, Stdio};
+use std::process::{self, Child as StdChild, Command as StdCommand, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 
-use pidfd_reaper::{Process, StatusLost};
-use rustix::process::geteuid;
+use futures_lite::future::poll_once;
+use pidfd_reaper::{Process, StatusLost, orphans};
+use rustix::process::{Pid, WaitOptions, geteuid, waitpid};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::thefts::steal;
 use super::{Body, Place, bodies};
-use crate::children::{held, sh, until, until_no_orphans};
+use crate::children::{Hold, held, sh, until, until_no_orphans};
+use crate::leaks::Snapshot;
 use crate::runtimes::{ChildOn, CommandOn, Runtime};
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
     bodies![R:
         stranger_after_a_theft.if_shown(numbers_can_be_chosen),
         stranger_after_our_reap.if_shown(numbers_can_be_chosen),
-        child_of_ours_after_a_theft.only(Place::WithPidfd).if_shown(numbers_can_be_chosen),
+        child_of_ours_after_a_theft.if_shown(numbers_can_be_chosen),
+        child_of_ours_seen_by_the_thread.only(Place::WithoutPidfd).if_shown(numbers_can_be_chosen),
+        child_of_ours_in_place_of_an_orphan.if_shown(numbers_can_be_chosen),
     ]
 }
 
@@ -141,7 +148,48 @@ fn stranger_after_our_reap<R: Runtime>() -> io::Result<()> {
     })
 }
 
-/// The stranger is another child of this process: only a pidfd can tell them apart.
+/// Another child of this process, with the PID `pid`, that exits with 9 when it is let go.
+///
+/// It starts in a later clock tick than what had the PID before: the kernel goes through all other
+/// PIDs before it reuses one.
+fn namesake(pid: u32) -> (StdChild, Hold) {
+    let tick = || clock_gettime(ClockId::Boottime).tv_nsec / 10_000_000;
+    let now = tick();
+    until(|| "the clock stands still".into(), || tick() != now);
+    let mut namesake = None;
+    until(
+        || format!("the PID {pid} stays in use"),
+        || {
+            let started = fs::write(NEXT, (pid - 1).to_string()).and_then(|()| held(9));
+            let (mut child, hold) = started.expect("it can be started");
+            if child.id() == pid {
+                namesake = Some((child, hold));
+            } else {
+                drop(hold);
+                child.wait().expect("it is our child");
+            }
+            namesake.is_some()
+        },
+    );
+    namesake.expect("it was started")
+}
+
+/// Neither signalled nor reaped.
+fn end_unharmed((mut namesake, hold): (StdChild, Hold)) -> io::Result<()> {
+    assert_eq!(namesake.try_wait()?, None);
+    drop(hold);
+    assert_eq!(namesake.wait()?.code(), Some(9));
+    Ok(())
+}
+
+fn check(end: io::Result<ExitStatus>) {
+    match end {
+        Ok(status) => assert_eq!(status.code(), Some(7)),
+        Err(error) => assert!(StatusLost::is(&error), "{error}"),
+    }
+}
+
+/// The PID is reused by another child of this process.
 fn child_of_ours_after_a_theft<R: Runtime>() -> io::Result<()> {
     with_own_numbers(|| {
         let (child, hold) = held(7)?;
@@ -150,18 +198,63 @@ fn child_of_ours_after_a_theft<R: Runtime>() -> io::Result<()> {
         let mut wait = pidfd_reaper::Reaper::<R::Reactor, _>::new(process.clone());
         drop(hold);
         steal(pid);
-        fs::write(NEXT, (pid - 1).to_string())?;
-        let (mut namesake, hold) = held(9)?;
-        assert_eq!(namesake.id(), pid, "the number was taken");
+        let namesake = namesake(pid);
         assert!(process.signal(pidfd_reaper::Signal::KILL).is_err());
-        match R::new().block_on(&mut wait) {
-            Ok(status) => assert_eq!(status.code(), Some(7)),
-            Err(error) => assert!(StatusLost::is(&error), "{error}"),
-        }
+        check(R::new().block_on(&mut wait));
         drop(wait);
-        assert_eq!(namesake.try_wait()?, None);
+        end_unharmed(namesake)
+    })
+}
+
+/// The thread of the wait has seen the exit by then. The next poll does not spin.
+fn child_of_ours_seen_by_the_thread<R: Runtime>() -> io::Result<()> {
+    with_own_numbers(|| {
+        let (child, hold) = held(7)?;
+        let pid = child.id();
+        let mut wait = pidfd_reaper::Reaper::<R::Reactor, _>::new(Process::try_from(child)?);
+        let runtime = R::new();
+        let before = Snapshot::take();
+        assert!(runtime.block_on(poll_once(&mut wait)).is_none());
         drop(hold);
-        assert_eq!(namesake.wait()?.code(), Some(9));
-        Ok(())
+        until(|| "the thread waits on".into(), || before.more_threads() == 0);
+        steal(pid);
+        let namesake = namesake(pid);
+        check(runtime.block_on(&mut wait));
+        end_unharmed(namesake)
+    })
+}
+
+fn child_of_ours_in_place_of_an_orphan<R: Runtime>() -> io::Result<()> {
+    struct Thief(u32, Mutex<Option<(StdChild, Hold)>>);
+    impl Wake for Thief {
+        /// Between the exit of the child and its reaping, if it comes in time.
+        fn wake(self: Arc<Self>) {
+            let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
+            if waitpid(pid, WaitOptions::empty()).is_ok() {
+                *self.1.lock().expect("no panic") = Some(namesake(self.0));
+            }
+        }
+    }
+    with_own_numbers(|| {
+        let (child, hold) = held(7)?;
+        let pid = child.id();
+        let child = ChildOn::<R>::from_std(child).map_err(io::Error::from)?;
+        let thief = Arc::new(Thief(pid, Mutex::new(None)));
+        let handle = child.handle();
+        let runtime = R::new();
+        runtime.block_on(async {
+            let mut wait = std::pin::pin!(handle.wait());
+            let waker = Waker::from(Arc::clone(&thief));
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(child);
+            drop(hold);
+            // The runtime turns meanwhile.
+            while !orphans().is_empty() {
+                assert!(CommandOn::<R>::new("true").status().await?.success());
+            }
+            io::Result::Ok(())
+        })?;
+        let namesake = thief.1.lock().expect("no panic").take();
+        namesake.map_or(Ok(()), end_unharmed)
     })
 }
