@@ -18,6 +18,12 @@ pub struct Exit {
     pub usage: Option<ResourceUsage>,
 }
 
+impl Exit {
+    pub(crate) fn reported(self) -> Self {
+        Self { usage: self.usage.map(ResourceUsage::reported), ..self }
+    }
+}
+
 /// The error for a child that something else reaped, on a kernel that does not keep its status.
 ///
 /// It is inside of the [`io::Error`] of a wait: [`StatusLost::is`] recognizes it. Waiting again

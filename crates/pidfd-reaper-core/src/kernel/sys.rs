@@ -123,6 +123,17 @@ pub(crate) type KernelLong = i64;
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "32")))]
 pub(crate) type KernelLong = std::ffi::c_long;
 
+/// The peak of this process's resident set.
+pub(crate) fn own_max_rss_kib() -> u64 {
+    // SAFETY: zero is a value of that plain data, to which the pointer is valid for the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    u64::try_from(usage.ru_maxrss).unwrap_or(0)
+}
+
 /// Sends `signal` to the process, or to the group it leads; no signal only asks whether it could
 /// be.
 ///

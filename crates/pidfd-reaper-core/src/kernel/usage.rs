@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::sys::{KernelLong, RawUsage};
+use super::sys::{self, KernelLong, RawUsage};
 
 /// The resources that a reaped child, and those of its children that it waited for, have used.
 ///
-/// The kernel gives it with the status, in the same `waitid`. What it counts, and what it leaves at
-/// zero, is told by [getrusage(2)](https://man7.org/linux/man-pages/man2/getrusage.2.html).
+/// The kernel reports it with the status, in the same `waitid`. What it counts, and what it leaves at
+/// zero, is in [getrusage(2)](https://man7.org/linux/man-pages/man2/getrusage.2.html).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResourceUsage {
@@ -15,8 +15,13 @@ pub struct ResourceUsage {
     pub user_time: Duration,
     /// Processor time spent in the kernel.
     pub system_time: Duration,
-    /// The largest resident set, in KiB.
-    pub max_rss_kib: u64,
+    /// The largest resident set, in KiB; `None` if it is not known.
+    ///
+    /// The kernel carries the peak of the process that calls exec over to the program, and a child
+    /// shares or copies the memory of its parent until its exec. So the count begins with this
+    /// process's own peak. Only a larger number is the child's; a smaller one shows nothing but that
+    /// the child's was not larger.
+    pub max_rss_kib: Option<u64>,
     /// Page faults that needed no I/O.
     pub minor_faults: u64,
     /// Page faults that needed I/O.
@@ -37,7 +42,7 @@ impl ResourceUsage {
         Self {
             user_time: time(raw[0], raw[1]),
             system_time: time(raw[2], raw[3]),
-            max_rss_kib: count(4),
+            max_rss_kib: Some(count(4)),
             minor_faults: count(8),
             major_faults: count(9),
             blocks_read: count(11),
@@ -45,6 +50,17 @@ impl ResourceUsage {
             voluntary_switches: count(16),
             involuntary_switches: count(17),
         }
+    }
+}
+
+impl ResourceUsage {
+    /// As it is reported: without a peak that may be this process's.
+    pub(crate) fn reported(mut self) -> Self {
+        /// The kernel counts pages for each processor, and adds that up now and then.
+        const INACCURACY: u64 = 1024;
+        let ours = sys::own_max_rss_kib() + INACCURACY;
+        self.max_rss_kib = self.max_rss_kib.filter(|kib| *kib > ours);
+        self
     }
 }
 

@@ -151,7 +151,7 @@ impl Process {
     pub fn try_exit(&self) -> io::Result<Option<Exit>> {
         let status = self.try_status()?;
         Ok(status.map(|status| match &*self.state() {
-            State::Exited(exited) => exited.exit,
+            State::Exited(exited) => exited.exit.reported(),
             State::Running(_) | State::Lost(_) => Exit { status, usage: None },
         }))
     }
