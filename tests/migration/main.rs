@@ -17,3 +17,12 @@ mod ours {
     #[path = "surface.rs"]
     mod surface;
 }
+
+/// Which `tokio::process`'s child may not.
+#[test]
+fn ours_may_cross_a_caught_panic() {
+    fn is_safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
+    is_safe::<pidfd_reaper::tokio::Child>();
+    is_safe::<pidfd_reaper::tokio::ChildHandle>();
+    is_safe::<pidfd_reaper::smol::Child>();
+}

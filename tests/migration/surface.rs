@@ -44,6 +44,15 @@ fn name<T: Named>(_: &T) -> &'static str {
     T::NAME
 }
 
+/// As `tokio::process`'s types are.
+#[test]
+fn types_may_cross_a_caught_panic() {
+    fn is_safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
+    is_safe::<ChildStdin>();
+    is_safe::<ChildStdout>();
+    is_safe::<ChildStderr>();
+}
+
 fn is_send<T: Send>(value: T) -> T {
     value
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::BorrowedFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::task::{Context, Poll};
 
 use crate::kernel::fork_guard::ForkGuard;
@@ -37,6 +38,11 @@ impl<R: Reactor> Registered<R> {
         source.poll_io(cx, op)
     }
 }
+
+/// A panic during a poll leaves a registration that is polled again or dropped, like any other: what
+/// counts is the state of the descriptor. Tokio says the same of its own.
+impl<R: Reactor> UnwindSafe for Registered<R> {}
+impl<R: Reactor> RefUnwindSafe for Registered<R> {}
 
 impl<R: Reactor> Drop for Registered<R> {
     /// A forked process shares the reactor's epoll with its parent: taking the descriptor out here
