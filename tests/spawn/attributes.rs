@@ -95,7 +95,7 @@ fn take_effect_with_privileges() {
 fn descriptors_by_number() {
     let zero = || OwnedFd::from(File::open("/dev/zero").unwrap());
     let full = || OwnedFd::from(File::open("/dev/full").unwrap());
-    expect(|c| c.fd(3, zero()).fd(9, full()), &["fd 3: /dev/zero", "fd 9: /dev/full"]);
+    expect(|c| c.fds([(3, zero()), (9, full())]), &["fd 3: /dev/zero", "fd 9: /dev/full"]);
     expect(|c| c.fd(0, zero()).fd(2, full()), &["fd 0: /dev/zero", "fd 2: /dev/full"]);
     // Whatever numbers they have in the parent: each is the other's target.
     let (a, b) = (zero(), full());

@@ -282,6 +282,17 @@ impl<R: Reactor> Command<R> {
         }
     }
 
+    /// Gives the child several descriptors, each as by [`fd`](Self::fd).
+    pub fn fds<F: Into<OwnedFd>>(
+        &mut self,
+        fds: impl IntoIterator<Item = (RawFd, F)>,
+    ) -> &mut Self {
+        for (number, fd) in fds {
+            self.fd(number, fd);
+        }
+        self
+    }
+
     /// Closes all descriptors in the child but 0, 1, 2 and those of [`fd`](Self::fd), also such as
     /// are not close-on-exec, by
     /// [close_range(2)](https://man7.org/linux/man-pages/man2/close_range.2.html).

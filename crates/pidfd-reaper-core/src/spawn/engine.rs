@@ -16,6 +16,7 @@ use crate::kernel::pidfd::Pidfd;
 use crate::kernel::support::Support;
 use crate::kernel::sys::clone::{self, Failure, KNOWN_ARCHITECTURE};
 use crate::kernel::sys::steps::Step;
+use crate::trace;
 
 /// A child that was just started, and was not waited for.
 #[derive(Debug)]
@@ -62,7 +63,10 @@ impl Builder {
                 drop(steps);
                 Ok(Some(Spawned { pid: cloned.pid, pidfd, pipes: plan.ours }))
             }
-            Err(Failure::Clone(errno)) if support.is_refused(errno) => Ok(None),
+            Err(Failure::Clone(errno)) if support.is_refused(errno) => {
+                trace::direct_spawn_refused(&errno.into());
+                Ok(None)
+            }
             Err(Failure::Clone(errno) | Failure::Exec(errno)) => Err(errno.into()),
             Err(Failure::Step(index, errno)) => {
                 Err(match steps.get(index).and_then(Step::attribute) {
