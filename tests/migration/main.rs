@@ -1,9 +1,11 @@
-//! One program, written against `tokio::process`, compiled twice: with Tokio's `use` line, and with ours.
+//! One program, written against `tokio::process`, compiled with Tokio's `use` line, with ours,
+//! and with our `Stdio` as well.
 
-#![expect(clippy::duplicate_mod, reason = "the same program twice is the point")]
+#![expect(clippy::duplicate_mod, reason = "the same program again is the point")]
 
 #[path = "."]
 mod theirs {
+    use std::process::Stdio;
     use tokio::process;
 
     #[path = "surface.rs"]
@@ -13,6 +15,15 @@ mod theirs {
 #[path = "."]
 mod ours {
     use pidfd_reaper::tokio as process;
+    use std::process::Stdio;
+
+    #[path = "surface.rs"]
+    mod surface;
+}
+
+#[path = "."]
+mod ours_directly {
+    use pidfd_reaper::{Stdio, tokio as process};
 
     #[path = "surface.rs"]
     mod surface;

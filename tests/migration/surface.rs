@@ -1,13 +1,14 @@
 //! The whole surface of `tokio::process` on Unix, used as programs use it.
 
-// The one line that a migration changes.
+// The one line that a migration changes, and the one that it may change.
+use super::Stdio;
 use super::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use std::future::Future;
 use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::{ExitStatus, Output};
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

@@ -210,7 +210,7 @@ fn refused_by_a_filter() {
         // What takes privileges comes first here as well.
         command.uid(65534).nice(-3);
     }
-    assert!(command.spawns_directly());
+    assert!(command.spawns_directly(), "it has not been tried yet");
     for _ in 0..2 {
         let seen = crate::ways::seen(&mut command).unwrap();
         assert!(!command.spawns_directly());

@@ -41,6 +41,10 @@ cfg_if::cfg_if! {
         pub(crate) fn fallback(pid: u32, because: &io::Error) {
             tracing::debug!(target: "pidfd_reaper", pid, %because, "waits by a thread");
         }
+
+        pub(crate) fn direct_spawn_refused(because: &io::Error) {
+            tracing::debug!(target: "pidfd_reaper", %because, "spawns by the standard library");
+        }
     } else {
         pub(crate) fn spawned(_pid: u32) {}
 
@@ -51,5 +55,7 @@ cfg_if::cfg_if! {
         pub(crate) fn orphaned(_pid: u32) {}
 
         pub(crate) fn fallback(_pid: u32, _because: &io::Error) {}
+
+        pub(crate) fn direct_spawn_refused(_because: &io::Error) {}
     }
 }

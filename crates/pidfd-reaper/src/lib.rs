@@ -33,6 +33,10 @@ pub use pidfd_reaper_core::*;
 /// | pipes are registered by the spawn | by the first read or write that has to wait |
 /// | `ChildStdin`, `ChildStdout`, `ChildStderr` are structs | aliases of one generic type, [`ChildPipe`](crate::tokio::ChildPipe); still three types |
 ///
+/// `stdin`, `stdout` and `stderr` take [`std::process::Stdio`], and [`Stdio`], which
+/// has the same constructors. With the latter the child is started without the standard library, and
+/// has its pidfd from birth: see [`Command::spawns_directly`]. Changing that `use` line too is all.
+///
 /// All else is added, nothing renamed: see [`Child`] for `handle`, `signal`, `terminate`,
 /// `wait_timeout`, `wait_with_usage`, `state_changes`, `from_std`, and [`Command`] for
 /// `terminate_on_drop` and `kill_scope`.
@@ -48,7 +52,7 @@ pub mod tokio {
 /// | `async-process` | here |
 /// |---|---|
 /// | `Command::{new, arg, env, current_dir, stdin, ...}`, `spawn`, `status`, `output` | the same |
-/// | `Stdio` | [`std::process::Stdio`] |
+/// | `Stdio` | [`Stdio`], or the standard library's |
 /// | `get_args`, `get_envs`, `get_program`, `get_current_dir` | the same on `as_std()` |
 /// | `child.status().await` | `child.wait().await` |
 /// | `child.try_status()` | `child.try_wait()` |

@@ -24,8 +24,9 @@ use crate::spawn::resource::Resource;
 /// other descriptors are closed; signals. So what takes privileges comes before they are given up.
 ///
 /// Where the standard library starts the child (see [`spawns_directly`](Self::spawns_directly)), a
-/// closure sets them in the forked child, and an error is that of the system call alone. User,
-/// group and process group then come first if the command is one that others may have changed.
+/// closure sets them in the forked child. If the command is one that others may have changed, the
+/// standard library itself sets user, group and process group, before the closure and without
+/// naming them in an error.
 impl<R: Reactor> Command<R> {
     /// Sets the child's user, by
     /// [setuid(2)](https://man7.org/linux/man-pages/man2/setuid.2.html).
@@ -280,6 +281,17 @@ impl<R: Reactor> Command<R> {
                 self
             }
         }
+    }
+
+    /// Gives the child several descriptors, each as by [`fd`](Self::fd).
+    pub fn fds<F: Into<OwnedFd>>(
+        &mut self,
+        fds: impl IntoIterator<Item = (RawFd, F)>,
+    ) -> &mut Self {
+        for (number, fd) in fds {
+            self.fd(number, fd);
+        }
+        self
     }
 
     /// Closes all descriptors in the child but 0, 1, 2 and those of [`fd`](Self::fd), also such as

@@ -15,8 +15,8 @@ use rustix::process::{PidfdFlags, WaitIdOptions, getpid, pidfd_open};
 use rustix::thread::gettid;
 
 use super::pidfd::Pidfd;
-use super::retry;
 use super::sys::{self, Target};
+use super::{is_refusal, retry};
 
 /// A feature of the kernel that was not asked for yet, works, or was refused.
 #[derive(Debug)]
@@ -88,6 +88,46 @@ impl Support {
         }
     }
 
+    /// Has a process cloned that exits at once, unless such a clone has worked or was refused before.
+    fn try_clone(&self) -> Result<(), Errno> {
+        if !sys::clone::KNOWN_ARCHITECTURE {
+            return Err(Errno::NOSYS);
+        }
+        if self.clone.is_unknown() {
+            let tried = sys::clone::probe(self.has_pidfds());
+            if !tried.is_err_and(|errno| self.is_refused(errno)) {
+                return tried;
+            }
+        }
+        self.clone.refused().map_or(Ok(()), Err)
+    }
+
+    /// Whether the error of a clone means that there is none like it here; this is remembered. Other
+    /// errors are of a lack of memory, processes or descriptors.
+    pub(crate) fn is_refused(&self, errno: Errno) -> bool {
+        let refusals = [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP];
+        let is_refused = refusals.contains(&errno);
+        if is_refused {
+            self.clone.refuse(errno);
+        }
+        is_refused
+    }
+
+    /// Whether the pidfd of a clone is of any use.
+    ///
+    /// Linux 5.2 makes one that cannot be polled; 5.3, which can, has `pidfd_open` too. So that one
+    /// is tried, once in a process.
+    pub(crate) fn has_pidfds(&self) -> bool {
+        if self.pidfd_open.is_unknown() {
+            match pidfd_open(getpid(), PidfdFlags::empty()) {
+                Ok(_) => self.pidfd_open.works(),
+                Err(errno) if is_refusal(errno) => self.pidfd_open.refuse(errno),
+                Err(_) => {}
+            }
+        }
+        self.pidfd_open.refused().is_none()
+    }
+
     /// The cache of the running kernel.
     pub(crate) fn here() -> &'static Self {
         static HERE: Support = Support::unknown();
@@ -125,14 +165,16 @@ pub struct KernelSupport {
     /// with [`StatusLost`](crate::StatusLost).
     pub exit_info: io::Result<()>,
     /// `clone` with `CLONE_VM`, `CLONE_VFORK` and `CLONE_PIDFD` (Linux 5.2, and before that without
-    /// the last): without it, the standard library starts the children
-    /// ([`Command::spawns_directly`](crate::Command::spawns_directly)).
+    /// the last): without it, or once a probe has found that it does not share the memory (valgrind,
+    /// qemu's user mode), the standard library starts the children ([`Command::spawns_directly`](crate::Command::spawns_directly)).
     pub direct_spawn: io::Result<()>,
 }
 
 impl KernelSupport {
     /// Asks the kernel for each feature, on a pidfd of this process, and clones a process that exits at
     /// once and raises no `SIGCHLD`.
+    ///
+    /// That one is the first of a new PID namespace, if one was unshared and is empty, which ends that.
     ///
     /// It makes about twenty system calls and, from Linux 6.9 on, a thread that ends at once. A
     /// feature that could not be asked for (descriptors or threads exhausted) carries that error.
@@ -161,7 +203,7 @@ impl KernelSupport {
                 Err(errno) => Err(errno.into()),
             },
             exit_info: probe_exit_info().map_err(io::Error::from),
-            direct_spawn: probe_clone(support),
+            direct_spawn: support.try_clone().map_err(io::Error::from),
         }
     }
 
@@ -174,19 +216,8 @@ impl KernelSupport {
             send_signal: same(),
             signal_group: same(),
             exit_info: same(),
-            direct_spawn: probe_clone(Support::here()),
+            direct_spawn: Support::here().try_clone().map_err(io::Error::from),
         }
-    }
-}
-
-/// Has a process cloned that exits at once.
-fn probe_clone(support: &Support) -> io::Result<()> {
-    if !sys::clone::KNOWN_ARCHITECTURE {
-        return Err(Errno::NOSYS.into());
-    }
-    match support.clone.refused() {
-        Some(errno) => Err(errno.into()),
-        None => Ok(sys::clone::probe()?),
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use super::attributes::Attributes;
 use super::builder::Builder;
+use super::error::SpawnError;
 use super::plan::has_nul;
 use crate::kernel::sys::pre_exec::Hook;
 use crate::kernel::sys::steps::Move;
@@ -39,7 +40,14 @@ impl Builder {
         let moves: Vec<Move> = attributes.further_moves().collect();
         let steps = attributes.steps(&moves, None);
         let _reserved = reserve(attributes);
-        hook.lend(&steps, attributes.signals, || with(std))
+        let (spawned, failed) = hook.lend(&steps, attributes.signals, || with(std))?;
+        spawned.map_err(|error| {
+            let attribute = failed.and_then(|index| steps.get(index)?.attribute());
+            match (attribute, error.raw_os_error()) {
+                (Some(attribute), Some(errno)) => SpawnError::io_error(attribute, errno),
+                _ => error,
+            }
+        })
     }
 }
 

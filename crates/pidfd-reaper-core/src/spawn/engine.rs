@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child as StdChild, Command as StdCommand};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+use rustix::process::Pid;
 
 use super::builder::Builder;
 use super::dumpable::KeptDumpable;
@@ -16,6 +16,7 @@ use crate::kernel::pidfd::Pidfd;
 use crate::kernel::support::Support;
 use crate::kernel::sys::clone::{self, Failure, KNOWN_ARCHITECTURE};
 use crate::kernel::sys::steps::Step;
+use crate::trace;
 
 /// A child that was just started, and was not waited for.
 #[derive(Debug)]
@@ -35,8 +36,9 @@ impl Builder {
 
     /// Starts the child.
     pub(crate) fn spawn(&mut self) -> io::Result<Spawned> {
+        let support = Support::here();
         if self.spawns_directly() {
-            if let Some(spawned) = self.spawn_directly(Support::here())? {
+            if let Some(spawned) = self.spawn_directly(support)? {
                 return Ok(spawned);
             }
         }
@@ -49,7 +51,7 @@ impl Builder {
         let steps = plan.steps();
         let program = plan.program(&steps);
         let _dumpable = self.attributes.changes_ids().then(KeptDumpable::hold);
-        let mut spawned = clone::spawn(&program, has_pidfds(support));
+        let mut spawned = clone::spawn(&program, support.has_pidfds());
         if let Err(Failure::Clone(Errno::MFILE | Errno::NFILE)) = spawned {
             // There is no descriptor for a pidfd. A child without one is still a child.
             spawned = clone::spawn(&program, false);
@@ -61,10 +63,8 @@ impl Builder {
                 drop(steps);
                 Ok(Some(Spawned { pid: cloned.pid, pidfd, pipes: plan.ours }))
             }
-            Err(Failure::Clone(
-                errno @ (Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL),
-            )) => {
-                support.clone.refuse(errno);
+            Err(Failure::Clone(errno)) if support.is_refused(errno) => {
+                trace::direct_spawn_refused(&errno.into());
                 Ok(None)
             }
             Err(Failure::Clone(errno) | Failure::Exec(errno)) => Err(errno.into()),
@@ -76,21 +76,6 @@ impl Builder {
             }
         }
     }
-}
-
-/// Whether the pidfd of a clone is of any use.
-///
-/// Linux 5.2 makes one that cannot be polled; 5.3, which can, has `pidfd_open` too. So that one is
-/// tried, once in a process.
-fn has_pidfds(support: &Support) -> bool {
-    if support.pidfd_open.is_unknown() {
-        match pidfd_open(getpid(), PidfdFlags::empty()) {
-            Ok(_) => support.pidfd_open.works(),
-            Err(errno) if kernel::is_refusal(errno) => support.pidfd_open.refuse(errno),
-            Err(_) => {}
-        }
-    }
-    support.pidfd_open.refused().is_none()
 }
 
 impl Spawned {

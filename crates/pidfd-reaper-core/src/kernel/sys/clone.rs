@@ -75,7 +75,10 @@ pub(crate) fn spawn(program: &Program<'_>, with_pidfd: bool) -> Result<Cloned, F
     let errno = SavedErrno::save();
     let signals = BlockedSignals::block();
     let shared = Shared { program, mask: signals.before, step: Cell::new(0), errno: Cell::new(0) };
-    let cloned = clone(&stack, &shared, with_pidfd);
+    // SAFETY: `child::start` execs or exits, and writes to the cells of `shared` only, which is there
+    // until this function returns.
+    let cloned =
+        unsafe { clone(&stack, child::start, &raw const shared, with_pidfd, libc::SIGCHLD) };
     let result = match cloned {
         Err(errno) => Err(Failure::Clone(errno)),
         Ok(cloned) if shared.errno.get() == 0 => Ok(cloned),
@@ -94,59 +97,69 @@ pub(crate) fn spawn(program: &Program<'_>, with_pidfd: bool) -> Result<Cloned, F
     result
 }
 
-/// Whether a clone with these flags is allowed: the child exits at once.
+/// Whether such a clone is allowed, and does what it is to do: the child only writes to the shared
+/// memory, and exits.
 ///
-/// Without an exit signal, no handler of `SIGCHLD` runs for it, and only a wait with `__WALL` sees
-/// it.
-pub(crate) fn probe() -> Result<(), Errno> {
-    extern "C" fn exit(_: *mut c_void) -> c_int {
+/// valgrind and qemu's user mode make a fork of it. Then the child's error would be written to a copy
+/// of the memory, and a program that cannot be executed would look like one that has exited.
+///
+/// Without an exit signal, no handler of `SIGCHLD` runs for the child, and only a wait with `__WALL`
+/// sees it.
+pub(crate) fn probe(with_pidfd: bool) -> Result<(), Errno> {
+    extern "C" fn write(shared: *mut c_void) -> c_int {
+        // SAFETY: the parent passes a cell that it keeps until this has exited.
+        unsafe { &*shared.cast::<Cell<bool>>() }.set(true);
         child::exit(0)
     }
     let stack = Stack::take()?;
     let errno = SavedErrno::save();
     let signals = BlockedSignals::block();
-    let mut pidfd = -1;
-    // SAFETY: as in `clone` below; this child only exits.
-    let pid = unsafe {
-        libc::clone(
-            exit,
-            stack.top().cast(),
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD,
-            ptr::null_mut(),
-            &raw mut pidfd,
-        )
+    let was_written = Cell::new(false);
+    // SAFETY: this child writes to the cell, and exits.
+    let cloned = unsafe { clone(&stack, write, &raw const was_written, with_pidfd, 0) };
+    let result = match cloned {
+        Ok(cloned) => {
+            reap(&cloned);
+            if was_written.get() { Ok(()) } else { Err(Errno::OPNOTSUPP) }
+        }
+        Err(errno) => Err(errno),
     };
-    let result = if pid == -1 { Err(last_errno()) } else { Ok(()) };
-    // SAFETY: if the slot was written, the kernel made this descriptor for us.
-    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-    if let Some(pid) = Pid::from_raw(pid.max(0)) {
-        reap(&Cloned { pid, pidfd });
-    }
     drop(errno);
     drop(signals);
     result
 }
 
-fn clone(stack: &Stack, shared: &Shared<'_>, with_pidfd: bool) -> Result<Cloned, Errno> {
+/// Clones a child that runs `start` with `shared` on `stack`.
+///
+/// # Safety
+///
+/// `start` must not return into code of the program, and must write to no memory but its stack,
+/// `shared` and errno; `shared` must be valid until the child has left this memory. All signals must
+/// be blocked, and the caller restores errno.
+unsafe fn clone<T>(
+    stack: &Stack,
+    start: extern "C" fn(*mut c_void) -> c_int,
+    shared: *const T,
+    with_pidfd: bool,
+    exit_signal: c_int,
+) -> Result<Cloned, Errno> {
     // A kernel before 5.2 does not know CLONE_PIDFD and leaves the slot as it is. Descriptor 0 would
     // be a valid one.
     let mut pidfd: c_int = -1;
-    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | exit_signal;
     if with_pidfd {
         flags |= libc::CLONE_PIDFD;
     }
-    // SAFETY: The child runs `child::start` on a stack of its own that nothing else uses, and gets
-    // `shared`, which outlives its use of it (see there). It shares the memory and the thread-local
-    // storage of this thread, which does not run meanwhile; of these it writes only to its stack,
-    // to the cells of `shared`, and to errno, which the caller restores. It never returns into code
-    // of the program: it execs or exits. All signals are blocked, so no handler runs on this memory
-    // in the child. The kernel writes the pidfd to the slot before the child runs.
+    // SAFETY: The child runs `start` on a stack of its own that nothing else uses. It shares the
+    // memory and the thread-local storage of this thread, which does not run meanwhile; what it
+    // writes to is in the caller's contract. All signals are blocked, so no handler runs on this
+    // memory in the child. The kernel writes the pidfd to the slot before the child runs.
     let pid = unsafe {
         libc::clone(
-            child::start,
+            start,
             stack.top().cast(),
             flags,
-            ptr::from_ref(shared).cast_mut().cast::<c_void>(),
+            shared.cast_mut().cast::<c_void>(),
             &raw mut pidfd,
         )
     };

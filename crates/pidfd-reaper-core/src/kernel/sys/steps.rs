@@ -263,7 +263,9 @@ fn fd_of(result: c_long) -> c_int {
 
 /// Opens `/dev/null` as `target`: for reading if that is standard input, else for writing.
 fn open_null(target: c_int) -> Result<c_long, Errno> {
-    let flags = if target == 0 { libc::O_RDONLY } else { libc::O_WRONLY };
+    let access = if target == 0 { libc::O_RDONLY } else { libc::O_WRONLY };
+    // As the C library opens files on 32-bit machines; elsewhere it has no effect.
+    let flags = access | libc::O_LARGEFILE;
     let fd = fd_of(call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/null".as_ptr(), flags, 0)?);
     if fd != target {
         call!(libc::SYS_dup3, fd, target, 0)?;
