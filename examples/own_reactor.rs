@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -222,7 +223,7 @@ impl Driver {
             if event.data.u64() == Self::NOTIFIER {
                 let _ = read(&self.notifier, &mut [0; 8]);
             } else if let Some(waker) = self.set_ready(event.data.u64()) {
-                waker.wake();
+                wake(waker);
             }
         }
     }
@@ -276,6 +277,11 @@ impl Drop for Driver {
     /// Whoever still waits finds the driver gone, and goes on with another.
     fn drop(&mut self) {
         let slots = mem::take(&mut *self.slots());
-        slots.into_values().filter_map(|slot| slot.waker).for_each(Waker::wake);
+        slots.into_values().filter_map(|slot| slot.waker).for_each(wake);
     }
+}
+
+/// A waker is foreign code: one that panics keeps no other from being woken.
+fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake())).map_err(mem::forget);
 }

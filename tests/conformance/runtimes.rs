@@ -24,6 +24,8 @@ pub(crate) trait Runtime: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether each has a reactor of its own, and there is none outside; else the process has one.
     const HAS_OWN_REACTOR: bool;
+    /// Whether its driver goes on after a waker has panicked in it.
+    const SURVIVES_PANICS: bool = true;
 
     type Reactor: Reactor;
 
@@ -103,6 +105,9 @@ impl<const WORKERS: usize> TokioWith<WORKERS> {
 impl<const WORKERS: usize> Runtime for TokioWith<WORKERS> {
     const NAME: &'static str = if WORKERS == 0 { "tokio_current" } else { "tokio_multi" };
     const HAS_OWN_REACTOR: bool = true;
+    /// The panic leaves the driver. With one thread it comes out of `block_on`, and the driver is
+    /// lost; of more, the thread that drove ends, and in a debug build Tokio aborts the process.
+    const SURVIVES_PANICS: bool = false;
 
     type Reactor = Tokio;
 

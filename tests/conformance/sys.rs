@@ -9,7 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
@@ -298,4 +300,44 @@ fn umask(mask: u16) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask.into()));
         Ok(())
     }
+}
+
+/// What a waker calls. Unlike `Wake`, it sees the clones and drops of the waker as well.
+pub(crate) trait Hooks: Send + Sync + 'static {
+    fn wake(self: Arc<Self>);
+    fn cloned(&self) {}
+    fn dropped(&self) {}
+}
+
+/// A waker that calls `hooks`, and keeps them. Its clones are equal ([`Waker::will_wake`]).
+pub(crate) fn waker<H: Hooks>(hooks: Arc<H>) -> Waker {
+    // SAFETY: the functions of the table take the pointer for what it is, an `Arc<H>`, and `H` is
+    // `Send` and `Sync`. Each waker owns one count: `wake` and `drop` give it up, `clone` adds one.
+    unsafe { Waker::from_raw(raw_waker(hooks)) }
+}
+
+fn raw_waker<H: Hooks>(hooks: Arc<H>) -> RawWaker {
+    RawWaker::new(Arc::into_raw(hooks).cast(), &Table::<H>::OF)
+}
+
+struct Table<H>(H);
+
+impl<H: Hooks> Table<H> {
+    const OF: RawWakerVTable = RawWakerVTable::new(
+        |hooks| {
+            // SAFETY: see `waker`. The count stays with the waker that is cloned.
+            let hooks = unsafe { mem::ManuallyDrop::new(Arc::from_raw(hooks.cast::<H>())) };
+            hooks.cloned();
+            raw_waker(Arc::clone(&hooks))
+        },
+        // SAFETY: see `waker`.
+        |hooks| unsafe { Arc::from_raw(hooks.cast::<H>()) }.wake(),
+        |hooks| {
+            // SAFETY: see `waker`. The count stays with the waker.
+            let hooks = unsafe { mem::ManuallyDrop::new(Arc::from_raw(hooks.cast::<H>())) };
+            Arc::clone(&hooks).wake();
+        },
+        // SAFETY: see `waker`.
+        |hooks| unsafe { Arc::from_raw(hooks.cast::<H>()) }.dropped(),
+    );
 }

@@ -5,6 +5,7 @@
 //! it waits with is three words; closing it takes it out. Any number of exits wake the reactor once.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -53,12 +54,17 @@ impl ExitSource {
         mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         let exits = Exits::of_a_source();
+        // Then the waker of before. Both are cloned and dropped after the lock is released.
+        let mut clone = None;
         loop {
-            let answer = exits.waits().poll(self.key, cx.waker());
+            let answer = exits.waits().poll(self.key, cx.waker(), &mut clone);
             match answer {
                 Answer::Ask => {}
-                // The waker of before goes here, outside the lock.
-                Answer::Wait(_before) => return Poll::Pending,
+                Answer::Wait => return Poll::Pending,
+                Answer::Clone => {
+                    clone = Some(cx.waker().clone());
+                    continue;
+                }
                 Answer::Deaf => return Poll::Ready(Err(deaf())),
             }
             match op(self.fd.as_fd()) {
@@ -167,8 +173,10 @@ impl Wake for Turn {
 }
 
 /// As async-io does it: a waker that panics keeps no other from being woken.
+///
+/// The payload is forgotten: its drop could panic again, and then nothing would arm the epoll.
 fn wake(waker: Waker) {
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).map_err(mem::forget);
 }
 
 fn deaf() -> io::Error {

@@ -31,8 +31,9 @@ pub(crate) struct Key {
 /// What is to be done by who waits.
 pub(crate) enum Answer {
     Ask,
-    /// With the waker that was there before, if it was another.
-    Wait(Option<Waker>),
+    Wait,
+    /// Clone the waker, and poll again with the clone.
+    Clone,
     Deaf,
 }
 
@@ -45,16 +46,23 @@ impl Waits {
     }
 
     /// Whether an edge has come since it was last asked; if not, `waker` is woken by the next.
-    pub(crate) fn poll(&mut self, key: Key, waker: &Waker) -> Answer {
+    ///
+    /// A waker's `clone` and `drop` are foreign code, which may come here again, and this is called
+    /// under a lock. So the caller clones it, after the lock is released, if that is needed, and
+    /// gets the waker that was there before in `clone`.
+    pub(crate) fn poll(&mut self, key: Key, waker: &Waker, clone: &mut Option<Waker>) -> Answer {
         let slot = &mut self.slots[key.slot as usize];
         if mem::take(&mut slot.told) {
             Answer::Ask
         } else if self.deaf {
             Answer::Deaf
         } else if slot.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            Answer::Wait(None)
+            Answer::Wait
+        } else if clone.is_some() {
+            mem::swap(&mut slot.waker, clone);
+            Answer::Wait
         } else {
-            Answer::Wait(slot.waker.replace(waker.clone()))
+            Answer::Clone
         }
     }
 
@@ -97,6 +105,10 @@ impl From<u64> for Key {
 mod tests {
     use super::*;
 
+    fn poll(waits: &mut Waits, key: Key) -> Answer {
+        waits.poll(key, Waker::noop(), &mut Some(Waker::noop().clone()))
+    }
+
     #[test]
     fn a_late_edge_tells_nobody_else() {
         let mut waits = Waits::default();
@@ -104,11 +116,11 @@ mod tests {
         assert!(waits.leave(first).is_none());
         let second = waits.enter();
         assert_eq!(first.slot, second.slot);
-        assert!(matches!(waits.poll(second, Waker::noop()), Answer::Wait(_)));
+        assert!(matches!(poll(&mut waits, second), Answer::Wait));
         assert!(waits.tell(u64::from(first).into()).is_none());
-        assert!(matches!(waits.poll(second, Waker::noop()), Answer::Wait(_)));
+        assert!(matches!(poll(&mut waits, second), Answer::Wait));
         assert!(waits.tell(u64::from(second).into()).is_some());
-        assert!(matches!(waits.poll(second, Waker::noop()), Answer::Ask));
+        assert!(matches!(poll(&mut waits, second), Answer::Ask));
     }
 
     #[test]
@@ -116,19 +128,32 @@ mod tests {
         let mut waits = Waits::default();
         let key = waits.enter();
         assert!(waits.tell(key).is_none());
-        assert!(matches!(waits.poll(key, Waker::noop()), Answer::Ask));
-        assert!(matches!(waits.poll(key, Waker::noop()), Answer::Wait(_)));
+        assert!(matches!(poll(&mut waits, key), Answer::Ask));
+        assert!(matches!(poll(&mut waits, key), Answer::Wait));
     }
 
     #[test]
     fn once_deaf_all_are_woken_and_told_so() {
         let mut waits = Waits::default();
         let (waiting, told) = (waits.enter(), waits.enter());
-        assert!(matches!(waits.poll(waiting, Waker::noop()), Answer::Wait(_)));
+        assert!(matches!(poll(&mut waits, waiting), Answer::Wait));
         waits.tell(told);
         assert_eq!(waits.fall_deaf().len(), 1);
-        assert!(matches!(waits.poll(waiting, Waker::noop()), Answer::Deaf));
+        assert!(matches!(poll(&mut waits, waiting), Answer::Deaf));
         // What was heard before is not lost.
-        assert!(matches!(waits.poll(told, Waker::noop()), Answer::Ask));
+        assert!(matches!(poll(&mut waits, told), Answer::Ask));
+    }
+
+    #[test]
+    fn a_waker_is_cloned_only_if_it_is_another() {
+        let mut waits = Waits::default();
+        let key = waits.enter();
+        let mut clone = None;
+        assert!(matches!(waits.poll(key, Waker::noop(), &mut clone), Answer::Clone));
+        clone = Some(Waker::noop().clone());
+        assert!(matches!(waits.poll(key, Waker::noop(), &mut clone), Answer::Wait));
+        // There was none before.
+        assert!(clone.is_none());
+        assert!(matches!(waits.poll(key, Waker::noop(), &mut clone), Answer::Wait));
     }
 }

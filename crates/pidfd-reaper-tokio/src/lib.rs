@@ -20,6 +20,7 @@
 //! cannot be told beforehand, and Tokio panics at the first wait that has to register: the child is
 //! not lost by that, it is managed like one whose handle is dropped.
 
+mod deferred;
 mod pipe;
 mod reactor;
 

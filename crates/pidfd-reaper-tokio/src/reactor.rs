@@ -2,15 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use pidfd_reaper_core::{End, Interest, Reactor, SharedFd, Source};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
-use tokio::task::{self, coop};
+use tokio::task::coop;
 
-use crate::ChildPipe;
+use crate::{ChildPipe, deferred};
 
 /// The reactor of a Tokio runtime.
 ///
@@ -43,8 +42,7 @@ impl Reactor for Tokio {
 
     /// After the I/O driver has had its turn, which a task that wakes itself would keep from it.
     fn yield_now(cx: &mut Context<'_>) {
-        let yielded = pin!(task::yield_now()).poll(cx);
-        debug_assert!(yielded.is_pending(), "the first poll never is ready");
+        deferred::wake(cx.waker());
     }
 
     fn register(&self, fd: SharedFd, interest: Interest) -> io::Result<TokioSource> {

@@ -4,6 +4,7 @@ mod commands;
 mod drops;
 mod endings;
 mod failures;
+mod fairness;
 mod forks;
 mod handles;
 mod limits;
@@ -19,6 +20,7 @@ mod signals;
 mod stops;
 mod strangers;
 mod thefts;
+mod torture;
 mod usage;
 mod waits;
 mod watched;
@@ -76,6 +78,8 @@ pub(crate) fn all<R: Runtime>() -> Vec<Body> {
         forks::all::<R>(),
         stops::all::<R>(),
         watched::all::<R>(),
+        torture::all::<R>(),
+        fairness::all::<R>(),
     ]
     .concat()
 }
