@@ -25,7 +25,6 @@
 mod exits;
 mod pipe;
 mod reactor;
-mod waits;
 
 pub use pipe::ChildPipe;
 pub use reactor::{AsyncIo, AsyncIoSource};

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 
 use async_io::Async;
-use pidfd_reaper_core::{End, Interest, Reactor, SharedFd, Source};
+use pidfd_reaper_core::{End, ExitSource, Interest, Reactor, SharedFd, Source};
 
 use crate::ChildPipe;
-use crate::exits::ExitSource;
+use crate::exits::Exits;
 
 /// The reactor of async-io: one for the process, there from anywhere.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,7 @@ impl Reactor for AsyncIo {
 
     fn register(&self, fd: SharedFd, interest: Interest) -> io::Result<AsyncIoSource> {
         let source = match interest {
-            Interest::Exit => Kind::Exit(ExitSource::register(fd)?),
+            Interest::Exit => Kind::Exit(Exits::register(fd)?),
             Interest::Writable => Kind::Writable(Waiting::new(fd)?),
             _ => Kind::Readable(Waiting::new(fd)?),
         };
@@ -40,7 +40,7 @@ pub struct AsyncIoSource(Kind);
 enum Kind {
     Readable(Waiting),
     Writable(Waiting),
-    Exit(ExitSource),
+    Exit(ExitSource<Exits>),
 }
 
 /// A pipe or a timer.

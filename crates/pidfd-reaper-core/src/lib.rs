@@ -46,6 +46,9 @@ cfg_if::cfg_if! {
 }
 
 mod command;
+mod exit_set;
+#[cfg(all(test, loom))]
+mod exit_set_model;
 mod init;
 mod kernel;
 mod reactor;
@@ -63,6 +66,7 @@ pub use command::handle::ChildHandle;
 pub use command::limits::{BoundedOutput, OutputError, OutputLimits};
 pub use command::pipe::{End, Pipe, ReadEnd, Stderr, Stdin, Stdout};
 pub use command::set::{ChildId, ChildSet, Ended};
+pub use exit_set::{ExitSet, ExitSource};
 pub use init::subreaper::Subreaper;
 pub use kernel::edge::EdgeEpoll;
 pub use kernel::exit::{Exit, StatusLost};

@@ -21,4 +21,4 @@ mod stops;
 mod thread;
 pub(crate) mod timer;
 pub(crate) mod wait;
-mod wakers;
+pub(crate) mod wakers;
