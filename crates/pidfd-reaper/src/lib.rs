@@ -7,7 +7,7 @@
 //! | `async-std` | `async_std` | async-std |
 //!
 //! No feature is on by default; each adds its module and changes nothing else. `tracing` adds no
-//! module: it tells the crate of that name what happens to each child.
+//! module: it emits an event for what happens to each child.
 //!
 //! Every module has the names of `tokio::process`: `Command`, `Child`, `ChildStdin`, `ChildStdout`,
 //! `ChildStderr`. What belongs to no runtime is here at the root. The methods are documented at
@@ -23,12 +23,13 @@ pub use pidfd_reaper_core::*;
 /// | `tokio::process` | here |
 /// |---|---|
 /// | outside a runtime `spawn` panics after the fork: the child is lost | `spawn` works anywhere; what has to wait later needs a runtime then |
-/// | outside a runtime `output` panics after the fork | an `io::Error` before the fork |
+/// | outside a runtime `output` panics after the fork | it may be called anywhere, and is polled in a runtime |
+/// | a pipe that is never polled is non-blocking and registered | in blocking mode until the first read or write that has to wait |
 /// | a wait stays in the runtime that polled it first, and hangs if that is not driven | it moves to the runtime that polls it now |
-/// | a dropped child is reaped when some runtime comes round to it | by the orphan queue when it ends, with or without a runtime |
+/// | a dropped child is reaped when some runtime does something else | by the orphan queue when it exits, with or without a runtime |
 /// | with the first orphan a `SIGCHLD` handler is installed | no signal is touched |
-/// | a status that something else took is `ECHILD` | it is recovered (Linux 6.15), or the error says so: [`StatusLost`] |
-/// | `start_kill` signals by number: after a theft a stranger | through the pidfd: after a theft an error |
+/// | a status that other code collected is `ECHILD` | it is recovered (Linux 6.15), or the error says so: [`StatusLost`] |
+/// | `start_kill` signals by PID: after a theft an unrelated process | through the pidfd: after a theft an error |
 /// | `spawn_with` needs `--cfg tokio_unstable` | it is there |
 /// | pipes are registered by the spawn | by the first read or write that has to wait |
 /// | `ChildStdin`, `ChildStdout`, `ChildStderr` are structs | aliases of one generic type, [`ChildPipe`](crate::tokio::ChildPipe); still three types |
@@ -38,8 +39,10 @@ pub use pidfd_reaper_core::*;
 /// has its pidfd from birth: see [`Command::spawns_directly`]. Changing that `use` line too is all.
 ///
 /// All else is added, nothing renamed: see [`Child`] for `handle`, `signal`, `terminate`,
-/// `wait_timeout`, `wait_with_usage`, `state_changes`, `from_std`, and [`Command`] for
-/// `terminate_on_drop` and `kill_scope`.
+/// `wait_timeout`, `wait_scope`, `wait_with_usage`, `state_changes`, `from_std`, and
+/// [`Command`] for `terminate_on_drop`, `kill_scope`, `output_with` and the attributes of the child.
+///
+/// A module that is used under the name of Tokio's: `use pidfd_reaper::tokio as process;`.
 #[cfg(feature = "tokio")]
 pub mod tokio {
     pub use pidfd_reaper_tokio::*;
@@ -61,6 +64,8 @@ pub mod tokio {
 /// | `child.id()`, a number | `child.id()`, `None` once it was reaped |
 /// | `child.stdin`, `stdout`, `stderr` | the same |
 /// | `pipe.into_stdio().await` | `Stdio::try_from(pipe)` |
+/// | `OwnedFd::try_from(pipe)` | `pipe.into_owned_fd()` |
+/// | `unix::CommandExt::exec` | `as_std_mut().exec()`, by `std::os::unix::process::CommandExt` |
 /// | `kill_on_drop` | the same |
 /// | `reap_on_drop(false)` | none: a dropped child is always reaped |
 /// | `Child::from(std)`, `Command::from(std)` | `Child::try_from(std)`, `Command::from(std)` |

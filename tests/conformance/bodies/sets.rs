@@ -71,11 +71,10 @@ fn member_replaced<R: Runtime>() -> io::Result<()> {
         assert!(poll_once(set.next()).await.is_none());
         let mut first = std::mem::replace(set.get_mut(id).expect("it is a member"), second);
         assert!(poll_once(set.next()).await.is_none());
-        drop(first_hold);
-        assert_eq!(first.wait().await?.code(), Some(7));
-        assert!(poll_once(set.next()).await.is_none());
         drop(second_hold);
         assert_eq!(set.next().await.expect("it has exited").result?.code(), Some(8));
+        drop(first_hold);
+        assert_eq!(first.wait().await?.code(), Some(7));
         Ok(())
     })
 }

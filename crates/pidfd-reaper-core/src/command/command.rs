@@ -195,8 +195,7 @@ impl<R: Reactor> Command<R> {
     /// [`wait_scope`](Child::wait_scope) has seen the group empty.
     ///
     /// A child in a group of its own that reads the terminal is stopped (`SIGTTIN`): it is in the
-    /// background. A signal that this process blocks is blocked in the child too: with `SIGTERM`
-    /// blocked, `terminate` ends in `SIGKILL` after the whole grace period.
+    /// background.
     pub fn kill_scope(&mut self, scope: KillScope) -> &mut Self {
         self.scope = scope;
         self

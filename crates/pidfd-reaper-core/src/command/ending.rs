@@ -119,6 +119,10 @@ impl<R: Reactor> Child<R> {
     /// [`KillScope::Group`](crate::KillScope::Group) the whole group has the grace period, also if
     /// the child itself exits at once. Standard input is closed.
     ///
+    /// A child inherits the signal mask of the thread that spawns it: with `SIGTERM` blocked there, it
+    /// takes the whole grace period and then `SIGKILL`, unless
+    /// [`reset_signals`](crate::Command::reset_signals) was called.
+    ///
     /// # Errors
     ///
     /// Those of [`wait_timeout`](Self::wait_timeout), before any signal is sent; `EPERM` if the
