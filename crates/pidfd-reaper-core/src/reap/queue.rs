@@ -143,13 +143,14 @@ impl<E: Edges> State<E> {
         Ok((Arc::clone(self.edges.insert(edges)), true))
     }
 
-    /// Gives the edges up, if they are still these. Those that they watched are watched by nothing.
-    fn give_up(&mut self, edges: &Arc<E>) -> Vec<Orphan> {
+    /// Gives the edges up, and returns those that they watched; `None` if these were given up before.
+    fn give_up(&mut self, edges: &Arc<E>) -> Option<Vec<Orphan>> {
         if !self.edges.as_ref().is_some_and(|now| Arc::ptr_eq(now, edges)) {
-            return Vec::new();
+            return None;
         }
         self.edges = None;
-        std::mem::take(&mut self.watched).into_values().map(|(orphan, _)| orphan).collect()
+        let watched = std::mem::take(&mut self.watched);
+        Some(watched.into_values().map(|(orphan, _)| orphan).collect())
     }
 }
 
@@ -222,9 +223,12 @@ impl<E: Edges> Queue<E> {
                 }
             }
         }
-        let mut state = self.state();
-        state.unwatched.append(&mut left);
-        self.note_unwatched(&mut state);
+        if left.is_empty() {
+            let mut state = self.state();
+            self.note_unwatched(&mut state);
+        } else {
+            self.keep_unwatched(left);
+        }
     }
 
     fn push_counted(&'static self, orphan: Orphan) {
@@ -233,16 +237,19 @@ impl<E: Edges> Queue<E> {
             if orphan.ask() == Asked::Done {
                 self.done(orphan);
             } else {
-                self.keep_unwatched(orphan);
+                self.keep_unwatched([orphan]);
             }
         }
     }
 
-    /// Keeps an orphan that nothing watches. The driver asks it now and then, if there is one.
-    fn keep_unwatched(&'static self, orphan: Orphan) {
-        let drive = orphan.drive;
+    /// Keeps orphans that nothing watches. The driver asks them now and then.
+    ///
+    /// It may have left while these were taken out to be tried, for it found nothing to do. Then
+    /// another is started.
+    fn keep_unwatched(&'static self, orphans: impl IntoIterator<Item = Orphan>) {
         let mut state = self.state();
-        state.unwatched.push_back(orphan);
+        state.unwatched.extend(orphans);
+        let drive = state.unwatched.back().and_then(|orphan| orphan.drive);
         let edges = state.edges();
         self.note_unwatched(&mut state);
         drop(state);
@@ -305,7 +312,7 @@ impl<E: Edges> Queue<E> {
 
     fn lost_driver(&self, edges: &Arc<E>) {
         let mut state = self.state();
-        let orphans = state.give_up(edges);
+        let Some(orphans) = state.give_up(edges) else { return };
         state.unwatched.extend(orphans);
         self.note_unwatched(&mut state);
         let due = state.deadlines.take_all();
@@ -320,7 +327,7 @@ impl<E: Edges> Queue<E> {
     fn reap(&'static self, mut orphan: Orphan) {
         match orphan.ask() {
             Asked::Done => self.done(orphan),
-            Asked::Runs | Asked::Failed => self.keep_unwatched(orphan),
+            Asked::Runs | Asked::Failed => self.keep_unwatched([orphan]),
         }
     }
 
@@ -391,8 +398,8 @@ impl<E: Edges> Queue<E> {
         if !runs.is_empty() {
             self.state().watched.extend(runs);
         }
-        for orphan in failed {
-            self.keep_unwatched(orphan);
+        if !failed.is_empty() {
+            self.keep_unwatched(failed);
         }
         if keys.contains(&TIMER) {
             self.timer_has_fired();
@@ -431,7 +438,7 @@ impl<E: Edges> Queue<E> {
         }
         let orphans = state.give_up(edges);
         drop(state);
-        for orphan in orphans {
+        for orphan in orphans.unwrap_or_default() {
             self.push_counted(orphan);
         }
         let mut state = self.state();
