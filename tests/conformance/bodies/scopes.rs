@@ -75,6 +75,11 @@ fn leader_that_left_its_group<R: Runtime>() -> io::Result<()> {
         let member = line()?.parse().map_err(io::Error::other)?;
         assert_eq!(line()?, "left");
         let _stdin = child.stdin.take();
+        // Neither the leader nor the member is missed.
+        child.signal_scope(Signal::STOP)?;
+        until_state(child.id().expect("it runs"), 'T');
+        until_state(member, 'T');
+        child.handle().signal_scope(Signal::CONT)?;
         R::new().block_on(async {
             if by_termination {
                 let end = child.terminate(LONG).await?;

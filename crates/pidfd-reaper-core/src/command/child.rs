@@ -138,6 +138,18 @@ impl<R: Reactor> Child<R> {
         self.owned.reaper.signal(signal)
     }
 
+    /// Sends `signal` to all that is left of the child's [scope](crate::Command::kill_scope): to the
+    /// group and, if it has left that, to the child itself.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if nothing is left.
+    /// - `EPERM` if the child runs as another user.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a forked process.
+    pub fn signal_scope(&self, signal: Signal) -> io::Result<()> {
+        self.owned.process().signal_scope(signal)
+    }
+
     /// Sends `signal` to every process of the group that the child leads.
     ///
     /// # Errors
