@@ -11,20 +11,23 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
-use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use pidfd_reaper::{OutputLimits, Pipe, Stdin, Stdout};
+use pidfd_reaper::{Pipe, Stdin, Stdout};
 use rustix::io::write;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::unix::pipe::Receiver;
 use tokio::process as theirs;
 use tokio::task::coop::has_budget_remaining;
 
 use super::handles::held_child;
 use super::{Body, bodies};
 use crate::children::until_state;
-use crate::runtimes::{PipeOn, Runtime};
+use crate::runtimes::{PipeOn, Runtime, TokioCurrent};
 
 pub(super) fn all<R: Runtime>() -> Vec<Body> {
     bodies![R:
@@ -32,8 +35,9 @@ pub(super) fn all<R: Runtime>() -> Vec<Body> {
         writing_yields,
         collecting_output_yields,
         an_event_reaches_a_task_that_reads,
-        an_event_reaches_a_task_that_collects_output,
         takes_of_the_budget.if_it(is_tokio::<R>()),
+        // With worker threads another thread drives meanwhile, and there is nothing to count.
+        output_gives_the_driver_its_turn.if_it(R::NAME == TokioCurrent::NAME),
     ]
 }
 
@@ -230,32 +234,6 @@ fn an_event_reaches_a_task_that_reads<R: Runtime>() -> io::Result<()> {
     Ok(())
 }
 
-/// The same of another task, while `wait_with_output` collects what does not end until then.
-fn an_event_reaches_a_task_that_collects_output<R: Runtime>() -> io::Result<()> {
-    let (mut child, hold) = held_child::<R>(7)?;
-    let (mut collected, collected_hold) = held_child::<R>(7)?;
-    let mut endless = Command::new("yes").stdout(Stdio::piped()).spawn()?;
-    let fd = OwnedFd::from(endless.stdout.take().expect("it was piped"));
-    collected.stderr = Some(Pipe::from_std(ChildStderr::from(fd)).into());
-    let runtime = R::new();
-    runtime.block_on(async {
-        let limits = OutputLimits::new().bytes(0);
-        let waits = runtime.spawn(async move {
-            let status = child.wait().await;
-            endless.kill()?;
-            endless.wait()?;
-            drop(collected_hold);
-            status
-        });
-        drop(hold);
-        let output = collected.wait_with_output_within(&limits).await?;
-        assert_eq!(output.exit.status.code(), Some(7));
-        assert!(output.complete);
-        assert_eq!(waits.await?.code(), Some(7));
-        Ok(())
-    })
-}
-
 /// Reads take of the budget of the whole task, as they do with `tokio::process`.
 fn takes_of_the_budget<R: Runtime>() -> io::Result<()> {
     /// Reads 60 times of each, which is no cause to yield by itself: how often until the budget is
@@ -295,4 +273,52 @@ fn takes_of_the_budget<R: Runtime>() -> io::Result<()> {
         assert_eq!(ours, theirs);
         Ok(())
     })
+}
+
+/// How often events are delivered while output is collected: as often as with `tokio::process`, or
+/// more. A task that only wakes itself would be polled again before the driver has its turn.
+fn output_gives_the_driver_its_turn<R: Runtime>() -> io::Result<()> {
+    /// Each event takes a turn of the driver.
+    async fn count_events(count: Arc<AtomicUsize>) -> io::Result<()> {
+        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let events = Receiver::from_owned_fd(read_end)?;
+        loop {
+            write(&write_end, b"!")?;
+            events.readable().await?;
+            // Until it would block: only then does Tokio wait for the next event.
+            while events.try_read(&mut [0; 8]).is_ok() {}
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let runtime = R::new();
+    let count = Arc::new(AtomicUsize::new(0));
+    let (sends, ends) = tokio::sync::oneshot::channel::<()>();
+    let counted = Arc::clone(&count);
+    let counts = runtime.spawn(futures_lite::future::or(count_events(counted), async {
+        let _ = ends.await;
+        Ok(())
+    }));
+    // A task: `block_on` gives the driver its turn between any two polls of its own future.
+    let collects = runtime.spawn(async move {
+        let (mut child, hold) = held_child::<R>(7)?;
+        drop(hold);
+        until_state(child.id().expect("it was not reaped"), 'Z');
+        child.stdout = Some(stdout::<R>(full()?));
+        // The other task has its first poll.
+        tokio::task::yield_now().await;
+        let before = count.load(Ordering::Relaxed);
+        assert_eq!(child.wait_with_output().await?.stdout.len(), PACKETS);
+        let ours = count.load(Ordering::Relaxed) - before;
+
+        let mut pipe = theirs::ChildStdout::from_std(ChildStdout::from(full()?))?;
+        let before = count.load(Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut bytes).await?;
+        let theirs = count.load(Ordering::Relaxed) - before;
+        eprintln!("events: {ours}, with tokio::process {theirs}");
+        assert!(ours >= theirs && ours >= PACKETS / 16 / 2, "{ours} events, theirs: {theirs}");
+        drop(sends);
+        counts.await
+    });
+    runtime.block_on(collects)
 }
