@@ -146,14 +146,19 @@ mod tests {
 
     #[test]
     fn a_waker_is_cloned_only_if_it_is_another() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        let waker = Waker::from(std::sync::Arc::new(Nothing));
         let mut waits = Waits::default();
         let key = waits.enter();
         let mut clone = None;
-        assert!(matches!(waits.poll(key, Waker::noop(), &mut clone), Answer::Clone));
-        clone = Some(Waker::noop().clone());
-        assert!(matches!(waits.poll(key, Waker::noop(), &mut clone), Answer::Wait));
+        assert!(matches!(waits.poll(key, &waker, &mut clone), Answer::Clone));
+        clone = Some(waker.clone());
+        assert!(matches!(waits.poll(key, &waker, &mut clone), Answer::Wait));
         // There was none before.
         assert!(clone.is_none());
-        assert!(matches!(waits.poll(key, Waker::noop(), &mut clone), Answer::Wait));
+        assert!(matches!(waits.poll(key, &waker, &mut clone), Answer::Wait));
     }
 }
