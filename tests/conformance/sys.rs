@@ -316,6 +316,8 @@ pub(crate) fn waker<H: Hooks>(hooks: Arc<H>) -> Waker {
     unsafe { Waker::from_raw(raw_waker(hooks)) }
 }
 
+/// Not inlined, so that all have the table at one address: `will_wake` compares that.
+#[inline(never)]
 fn raw_waker<H: Hooks>(hooks: Arc<H>) -> RawWaker {
     RawWaker::new(Arc::into_raw(hooks).cast(), &Table::<H>::OF)
 }
