@@ -110,8 +110,8 @@ const NOT_SWEPT: &[(&[i64], &str)] = &[
     (&[libc::SYS_getpid, libc::SYS_umask, libc::SYS_getuid], "cannot fail"),
 ];
 
-/// The environment variable that asks for all cases. Without it there are no second occurrences, and
-/// of the refusals and the shortages one each.
+/// The environment variable that asks for all cases. Without it there are no second occurrences,
+/// without pidfds no first ones, and of the refusals and the shortages one each.
 const FULL: &str = "REFUSALS_FULL";
 
 /// The scenarios in which calls of the spawn fail.
@@ -180,13 +180,24 @@ impl Call {
         !OTHERS.contains(&self.name)
     }
 
+    /// Whether a child may run on, or stay a zombie, for as long as the call fails: without the kill,
+    /// without what looks before it, without what shows exits and deadlines, without a thread for
+    /// that where the runtime is gone.
+    pub(crate) fn manages_children(&self) -> bool {
+        ["clone3", "epoll_pwait", "epoll_wait", "kill", "waitid"].contains(&self.name)
+    }
+
     /// What is to be tried where a scenario makes the call `count` times: the refusals, of which
     /// each needs a process of its own, for the library remembers some; and the others.
-    pub(crate) fn cases(&self, count: u32) -> (Vec<Case>, Vec<Case>) {
+    pub(crate) fn cases(&self, setting: Setting, count: u32) -> (Vec<Case>, Vec<Case>) {
         let is_full = env::var_os(FULL).is_some();
+        let is_allowed = |which: &Occurrence| match which {
+            Occurrence::First => is_full || setting.has_pidfds,
+            Occurrence::Second => is_full,
+            Occurrence::Every => true,
+        };
         let occurrences = Occurrence::ALL.into_iter();
-        let occurrences = occurrences
-            .filter(|which| which.number() <= count && (is_full || *which != Occurrence::Second));
+        let occurrences = occurrences.filter(|which| which.number() <= count && is_allowed(which));
         let occurrences: Vec<_> = occurrences.collect();
         let all = |errno: &i32| {
             let errno = Errno(*errno);

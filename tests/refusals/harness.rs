@@ -75,7 +75,7 @@ pub(crate) fn trials(traced: &Traced, table: &Arc<Mutex<Table>>) -> Vec<Trial> {
         let (table, count) = (Arc::clone(table), *count);
         let name = format!("{}::{scenario}::{}", setting.name(), call.name);
         trials.push(Trial::test(name, move || {
-            let (refusals, others) = call.cases(count);
+            let (refusals, others) = call.cases(setting, count);
             let mut batches: Vec<_> = refusals.into_iter().map(|case| vec![case]).collect();
             batches.push(others);
             for batch in batches {

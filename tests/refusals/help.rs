@@ -158,6 +158,10 @@ impl Helper<'_> {
             assert!(is_theirs, "{case}: waits until the call works");
             note("others wait until the call works".into());
         }
+        assert!(
+            meanwhile == Children::Reaped || call.manages_children() || injected.took_too_long,
+            "{case}: while it fails there is a child: {meanwhile:?}"
+        );
         match meanwhile {
             Children::Reaped => {}
             Children::Zombie => note("a zombie until the call works".into()),

@@ -34,7 +34,7 @@
 //! ```
 //!
 //! By default `EPERM` stands for all refusals, one shortage for all, and there are no second
-//! occurrences. The table is that of `REFUSALS_FULL=1`; a trial fails if a call of a fresh trace has
+//! occurrences, nor, without pidfds, first ones. The table is that of `REFUSALS_FULL=1`; a trial fails if a call of a fresh trace has
 //! no row in it. The target is not run, which it reports as an ignored trial, where there are no
 //! seccomp listeners (Linux 5.5; some containers).
 //!
