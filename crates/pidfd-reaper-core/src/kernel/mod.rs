@@ -10,8 +10,6 @@ pub(crate) mod support;
 pub(crate) mod sys;
 pub(crate) mod usage;
 
-use std::fs;
-
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -27,7 +25,7 @@ pub(crate) fn number(pid: Pid) -> u32 {
 
 /// The value of a line `key` of a procfs file made of `key: value` lines.
 fn proc_field(path: &str, key: &str) -> Option<i64> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = procfs::read_file(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().parse().ok()
 }

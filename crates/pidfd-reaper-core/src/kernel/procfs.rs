@@ -2,7 +2,12 @@
 
 use std::fs;
 
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::read;
 use rustix::process::Pid;
+
+use super::retry;
 
 /// When a process started, in clock ticks since the boot.
 ///
@@ -21,7 +26,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: &str) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&read_file(&format!("/proc/{pid}/stat"))?)
     }
 
     /// The name in parentheses may have spaces and parentheses in it.
@@ -40,6 +45,20 @@ impl Stat {
     }
 }
 
+/// What a file of procfs has; `None` if it cannot be read.
+///
+/// The standard library would try again after `EINTR` without an end.
+pub(super) fn read_file(path: &str) -> Option<String> {
+    let file = retry(|| open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())).ok()?;
+    let mut bytes = Vec::new();
+    loop {
+        bytes.reserve(1024);
+        if retry(|| read(&file, spare_capacity(&mut bytes))).ok()? == 0 {
+            return String::from_utf8(bytes).ok();
+        }
+    }
+}
+
 /// When the process `pid` started; `None` where procfs does not show it.
 pub(crate) fn start_time(pid: Pid) -> Option<StartTime> {
     Stat::read(&pid.as_raw_nonzero().to_string()).map(|stat| stat.started)
@@ -50,6 +69,11 @@ pub(crate) fn start_time(pid: Pid) -> Option<StartTime> {
 /// Where procfs does not show it (not mounted, `hidepid`), nothing is known.
 pub(crate) fn is_another(pid: Pid, started: Option<StartTime>) -> bool {
     started.is_some_and(|started| start_time(pid).is_some_and(|now| now != started))
+}
+
+/// Whether `pid` is known to be the process that started at `started`, running or a zombie.
+pub(crate) fn is_same(pid: Pid, started: Option<StartTime>) -> bool {
+    started.is_some() && start_time(pid) == started
 }
 
 /// The processes of a group that have not exited; `None` where procfs does not show them.

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use rustix::ioctl;
 use rustix::process::{Pid, Signal, WaitIdOptions};
 
+use super::retry;
 use super::usage::ResourceUsage;
 
 /// The process that [`waitid`] asks about.
@@ -198,23 +199,37 @@ const _: () = assert!(size_of::<PidfdInfo>() == 64);
 ///
 /// So a handler of the program never runs on a thread of this library, and a signal that the program
 /// waits for in a thread of its own is never taken from it.
+///
+/// Where a filter refuses to block them, `start` runs all the same, and the mask stays as it is.
 pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     /// Restores the mask also if `start` panics.
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
+        /// Tries again whatever the error: a thread that keeps all signals blocked misses them.
         fn drop(&mut self) {
-            // SAFETY: the set was filled by the call that changed the mask; only this thread's mask
-            // changes.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+            let _ = retry(|| {
+                // SAFETY: the set was filled by the call that changed the mask; only this thread's
+                // mask changes.
+                let error = unsafe {
+                    libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut())
+                };
+                if error == 0 { Ok(()) } else { Err(Errno::INTR) }
+            });
         }
     }
     // SAFETY: sigset_t is plain data, for which zero is a value. `all` is written by sigfillset
-    // before it is read; only this thread's mask changes.
+    // before it is read; only this thread's mask changes. `before` is used only if it was written.
     let _restore = unsafe {
         let (mut all, mut before) = mem::zeroed();
         libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        Restore(before)
+        let blocked = retry(|| {
+            let how = libc::SIG_SETMASK;
+            match libc::pthread_sigmask(how, &raw const all, &raw mut before) {
+                0 => Ok(()),
+                error => Err(Errno::from_raw_os_error(error)),
+            }
+        });
+        blocked.is_ok().then(|| Restore(before))
     };
     start()
 }

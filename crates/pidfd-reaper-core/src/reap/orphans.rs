@@ -15,7 +15,7 @@ use rustix::event::Timespec;
 use super::deadline::Target;
 use super::drive::Drive;
 use super::orphan::{ArmedDeadline, Orphan, OrphanQueue};
-use super::queue::{Edges, Patience, Queue, TIMER};
+use super::queue::{Edges, Patience, Queue, TIMER, is_closed};
 use super::timer;
 use super::wait::Wait;
 use crate::kernel::edge::EdgeEpoll;
@@ -152,9 +152,9 @@ impl Edges for QueueEpoll {
         self.fds().0.add(pidfd.as_fd(), key)
     }
 
-    fn set_timer(&self, duration: Duration) {
-        // An error means that the program has closed the descriptor: that shows in the wait.
-        let _ = timer::set(&self.fds().1, duration);
+    fn set_timer(&self, duration: Duration) -> bool {
+        // That the program has closed the descriptor shows in the wait.
+        timer::set(&self.fds().1, duration).map_or_else(|error| is_closed(&error), |()| true)
     }
 
     fn wait(&self, keys: &mut Vec<u64>, patience: Patience) -> io::Result<()> {

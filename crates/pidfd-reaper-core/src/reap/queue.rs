@@ -31,8 +31,9 @@ pub(crate) trait Edges: fmt::Debug + Send + Sync + Sized + 'static {
     /// Has an exit show under `key`, once, also if it lies in the past.
     fn watch(&self, handle: &Self::Handle, key: u64) -> io::Result<()>;
 
-    /// Has [`TIMER`] show once, after `duration`, in place of what was set before.
-    fn set_timer(&self, duration: Duration);
+    /// Has [`TIMER`] show once, after `duration`, in place of what was set before. It is `false`
+    /// where a filter refuses that: then it never shows.
+    fn set_timer(&self, duration: Duration) -> bool;
 
     /// Waits for exits, and puts their keys into `keys`.
     fn wait(&self, keys: &mut Vec<u64>, patience: Patience) -> io::Result<()>;
@@ -117,17 +118,20 @@ impl<E: Edges> State<E> {
     ///
     /// Where there is no such time any more, it fires once more, now: the driver may wait for nothing
     /// else, and has to see that it can leave.
-    fn set_timer(&mut self) {
-        let Some(edges) = &self.edges else { return };
+    ///
+    /// Where the timer cannot be set, nothing would come to a deadline: it returns all targets, to
+    /// be killed after the lock is released.
+    #[must_use]
+    fn set_timer(&mut self) -> Vec<std::sync::Arc<dyn Target>> {
+        let Some(edges) = &self.edges else { return Vec::new() };
         let now = E::now();
         let retry = (!self.unwatched.is_empty()).then(|| now + self.pause);
         let next = self.deadlines.next_time(now).into_iter().chain(retry).min();
-        if let Some(at) = next {
-            edges.set_timer(at.saturating_duration_since(now));
-        } else if self.is_timer_set {
-            edges.set_timer(Duration::ZERO);
-        }
-        self.is_timer_set = next.is_some();
+        let wait = next.map(|at| at.saturating_duration_since(now));
+        let wait = wait.or_else(|| self.is_timer_set.then_some(Duration::ZERO));
+        let is_set = wait.is_none_or(|wait| edges.set_timer(wait));
+        self.is_timer_set = is_set && next.is_some();
+        if is_set { Vec::new() } else { self.deadlines.take_all() }
     }
 
     /// The edges, and whether they are new: then something has to drive them.
@@ -182,11 +186,12 @@ impl<E: Edges> Queue<E> {
             return None;
         };
         let ticket = state.deadlines.add(at, target);
-        state.set_timer();
+        let due = state.set_timer();
         drop(state);
         if is_new {
             self.start_driver(&edges, drive);
         }
+        kill(due);
         Some(ArmedDeadline::new(self, ticket))
     }
 
@@ -225,7 +230,9 @@ impl<E: Edges> Queue<E> {
         }
         if left.is_empty() {
             let mut state = self.state();
-            self.note_unwatched(&mut state);
+            let due = self.note_unwatched(&mut state);
+            drop(state);
+            kill(due);
         } else {
             self.keep_unwatched(left);
         }
@@ -251,18 +258,20 @@ impl<E: Edges> Queue<E> {
         state.unwatched.extend(orphans);
         let drive = state.unwatched.back().and_then(|orphan| orphan.drive);
         let edges = state.edges();
-        self.note_unwatched(&mut state);
+        let due = self.note_unwatched(&mut state);
         drop(state);
         if let Ok((edges, true)) = edges {
             self.start_driver(&edges, drive);
         }
+        kill(due);
     }
 
-    fn note_unwatched(&self, state: &mut State<E>) {
+    #[must_use]
+    fn note_unwatched(&self, state: &mut State<E>) -> Vec<std::sync::Arc<dyn Target>> {
         let has_unwatched = !state.unwatched.is_empty();
         self.has_unwatched.store(has_unwatched, Ordering::Relaxed);
         state.pause = if has_unwatched { state.pause } else { PAUSE };
-        state.set_timer();
+        state.set_timer()
     }
 
     /// Has `orphan` watched by the driver, or by a thread of its own; returns it where neither can
@@ -314,8 +323,8 @@ impl<E: Edges> Queue<E> {
         let mut state = self.state();
         let Some(orphans) = state.give_up(edges) else { return };
         state.unwatched.extend(orphans);
-        self.note_unwatched(&mut state);
-        let due = state.deadlines.take_all();
+        let mut due = self.note_unwatched(&mut state);
+        due.extend(state.deadlines.take_all());
         drop(state);
         kill(due);
     }
@@ -420,7 +429,8 @@ impl<E: Edges> Queue<E> {
             }
         }
         self.retry();
-        self.state().set_timer();
+        let due = self.state().set_timer();
+        kill(due);
     }
 
     /// Waiting for edges has failed: the program has closed their descriptor, or a filter refuses.
@@ -428,10 +438,8 @@ impl<E: Edges> Queue<E> {
     /// In the first case new edges are made; what had the old number is not closed, for it may be
     /// the program's. In the second, each orphan gets a thread of its own.
     fn lost_edges(&'static self, edges: &Arc<E>, error: &io::Error) {
-        const CLOSED: [Option<i32>; 2] = [Some(libc::EBADF), Some(libc::EINVAL)];
-        let is_closed = CLOSED.contains(&error.raw_os_error());
         let mut state = self.state();
-        if is_closed {
+        if is_closed(error) {
             edges.disown();
         } else {
             state.is_refused = true;
@@ -444,11 +452,12 @@ impl<E: Edges> Queue<E> {
         let mut state = self.state();
         if !state.is_idle() {
             let edges = state.edges();
-            state.set_timer();
+            let due = state.set_timer();
             drop(state);
             if let Ok((edges, true)) = edges {
                 self.start_driver(&edges, None);
             }
+            kill(due);
         }
     }
 
@@ -515,8 +524,15 @@ impl<E: Edges> Timekeeper for Queue<E> {
             state.deadlines.remove(ticket);
         }
         // Also wakes the thread, which may have nothing left to do.
-        state.set_timer();
+        let due = state.set_timer();
+        drop(state);
+        kill(due);
     }
+}
+
+/// Whether `error` means that the program has closed the descriptor, or has put another in its place.
+pub(super) fn is_closed(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL))
 }
 
 fn kill(due: Vec<std::sync::Arc<dyn Target>>) {

@@ -148,8 +148,9 @@ impl Edges for ModelEdges {
     }
 
     /// It fires as soon as it is set: the queue finds the deadline in the past, or nothing.
-    fn set_timer(&self, _duration: Duration) {
+    fn set_timer(&self, _duration: Duration) -> bool {
         self.show(TIMER);
+        true
     }
 
     /// To linger is to go at once: the worst that a timeout can do.

@@ -15,7 +15,7 @@ use super::scope::KillScope;
 use super::wait::Kill;
 use crate::kernel::pidfd::Pidfd;
 use crate::kernel::support::Support;
-use crate::kernel::{is_refusal, retry, sys};
+use crate::kernel::{is_refusal, procfs, retry, sys};
 
 impl Process {
     /// Sends `signal` to the child.
@@ -140,9 +140,9 @@ impl Access {
     fn signal(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         if let Self::Pidfd(pidfd) = self {
             match retry(|| sys::pidfd_send_signal(pidfd.fd(), signal, false)) {
-                // A filter refuses the call. If it is the kernel that does not permit the signal,
-                // kill(2) answers the same.
-                Err(errno) if is_refusal(errno) => {}
+                // A filter refuses the call, or a tracer interrupts it each time. If it is the kernel
+                // that does not permit the signal, kill(2) answers the same.
+                Err(errno) if is_refusal(errno) || errno == Errno::INTR => {}
                 sent => return sent,
             }
         }
@@ -176,6 +176,8 @@ impl Access {
             Err(errno) if is_refusal(errno) => match self {
                 Self::Pidfd(pidfd) if pidfd.has_exited().is_ok_and(|exited| !exited) => retry(send),
                 Self::Pidfd(_) => Err(Errno::SRCH),
+                // Nor was one that procfs shows with the start time of the child.
+                Self::Pid(started) if procfs::is_same(pid, *started) => retry(send),
                 Self::Pid(_) => Err(errno),
             },
             Err(errno) => Err(errno),

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitIdOptions};
@@ -67,16 +68,26 @@ impl Process {
         Ok(StateChanges::new(broadcast))
     }
 
-    /// What the thread does, until the child exits or cannot be waited for.
+    /// What the thread does, until the child exits or something else has reaped it.
+    ///
+    /// Where a filter refuses to wait, it looks again after a pause, and so learns at least when the
+    /// child was reaped: that it cannot be waited for must not look like its exit.
     fn publish_changes(&self, own: Option<&Pidfd>, broadcast: &Broadcast) {
+        let mut pause = PAUSE;
+        let mut rest = || {
+            std::thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(2 * pause);
+        };
         let look = CHANGES | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         loop {
             let seen = match own {
                 Some(pidfd) => pidfd.waitid(look, Support::here()),
                 None => retry(|| sys::waitid(Target::Pid(self.pid()), look)),
             };
-            if !matches!(seen, Ok(Some((status, _))) if !has_exited(status)) {
-                return;
+            match seen {
+                Ok(Some((status, _))) if !has_exited(status) => {}
+                Ok(_) | Err(Errno::CHILD) => return,
+                Err(_) => rest(),
             }
             let Ok(state) = self.lock() else { return };
             let collected = match &*state {
@@ -87,13 +98,18 @@ impl Process {
             drop(state);
             match collected {
                 Ok(Some(change)) => broadcast.publish(change),
+                Err(Errno::CHILD) => return,
                 // Something else has collected it.
                 Ok(None) => {}
-                Err(_) => return,
+                Err(_) => rest(),
             }
         }
     }
 }
+
+/// The shortest and the longest pause before another look.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 fn collect_change(pid: Pid, access: &Access) -> Result<Option<StateChange>, Errno> {
     Ok(access.waitid(pid, CHANGES)?.and_then(|(status, _)| change(status)))

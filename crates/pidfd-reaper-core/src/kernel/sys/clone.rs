@@ -14,6 +14,7 @@ use rustix::process::Pid;
 use super::child::{self, Program, SigSet};
 use super::last_errno;
 use super::stack::Stack;
+use crate::kernel::retry;
 
 /// Whether the layouts that the child's phase passes to the kernel are known for this architecture:
 /// that of `rt_sigaction` differs on MIPS and SPARC.
@@ -40,7 +41,7 @@ pub(crate) struct Cloned {
 /// Why there is no child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// There was no memory for a stack, or `clone` failed.
+    /// There was no memory for a stack, a filter refuses to block signals, or `clone` failed.
     Clone(Errno),
     /// The child failed at this one of its steps, exited, and was reaped.
     Step(usize, Errno),
@@ -73,7 +74,7 @@ pub(super) const EXEC: usize = usize::MAX;
 pub(crate) fn spawn(program: &Program<'_>, with_pidfd: bool) -> Result<Cloned, Failure> {
     let stack = Stack::take().map_err(Failure::Clone)?;
     let errno = SavedErrno::save();
-    let signals = BlockedSignals::block();
+    let signals = BlockedSignals::block().map_err(Failure::Clone)?;
     let shared = Shared { program, mask: signals.before, step: Cell::new(0), errno: Cell::new(0) };
     // SAFETY: `child::start` execs or exits, and writes to the cells of `shared` only, which is there
     // until this function returns.
@@ -113,7 +114,7 @@ pub(crate) fn probe(with_pidfd: bool) -> Result<(), Errno> {
     }
     let stack = Stack::take()?;
     let errno = SavedErrno::save();
-    let signals = BlockedSignals::block();
+    let signals = BlockedSignals::block()?;
     let was_written = Cell::new(false);
     // SAFETY: this child writes to the cell, and exits.
     let cloned = unsafe { clone(&stack, write, &raw const was_written, with_pidfd, 0) };
@@ -174,27 +175,33 @@ unsafe fn clone<T>(
 /// Something else in the program may reap it first (`waitpid(-1)`, `SIG_IGN`), and then its PID may
 /// be that of a newer child: so it is waited for through the pidfd where there is one. Without one
 /// (before Linux 5.4) the risk remains, as it does in the standard library.
+///
+/// A filter may refuse `waitid`, or its target: then it is `wait4`, as for any other child. The
+/// child must not stay a zombie, for nothing else knows of it.
 fn reap(child: &Cloned) {
-    let by_pid = (libc::P_PID, child.pid.as_raw_nonzero().get());
-    let mut target = match &child.pidfd {
-        Some(pidfd) => (libc::P_PIDFD, pidfd.as_raw_fd()),
-        None => by_pid,
-    };
-    loop {
+    let pid = child.pid.as_raw_nonzero().get();
+    let by_pidfd = child.pidfd.as_ref().map(|pidfd| (libc::P_PIDFD, pidfd.as_raw_fd()));
+    for (kind, id) in by_pidfd.into_iter().chain([(libc::P_PID, pid)]) {
         let none = ptr::null_mut::<c_void>();
         // SAFETY: both results are left out by null pointers; the rest are integers.
-        let result = unsafe {
+        let waited = retry(|| unsafe {
             let options = libc::WEXITED | libc::__WALL;
-            libc::syscall(libc::SYS_waitid, target.0, target.1, none, options, none)
-        };
-        match if result == 0 { Ok(()) } else { Err(last_errno()) } {
-            Err(Errno::INTR) => {}
-            // Linux 5.3 has pidfds, but does not wait for them.
-            Err(Errno::INVAL) if target != by_pid => target = by_pid,
-            // ECHILD: something else has reaped it.
-            Ok(()) | Err(_) => return,
+            checked(libc::syscall(libc::SYS_waitid, kind, id, none, options, none))
+        });
+        // ECHILD: something else has reaped it. Linux 5.3 has pidfds, but does not wait for them.
+        if matches!(waited, Ok(()) | Err(Errno::CHILD)) {
+            return;
         }
     }
+    let none = ptr::null_mut::<c_void>();
+    // SAFETY: as above.
+    let _ =
+        retry(|| unsafe { checked(libc::syscall(libc::SYS_wait4, pid, none, libc::__WALL, none)) });
+}
+
+/// The error of a system call that answers −1.
+fn checked(answer: c_long) -> Result<(), Errno> {
+    if answer == -1 { Err(last_errno()) } else { Ok(()) }
 }
 
 /// The calling thread's errno, restored by the drop.
@@ -230,37 +237,44 @@ struct BlockedSignals {
 }
 
 impl BlockedSignals {
-    fn block() -> Self {
+    /// # Errors
+    ///
+    /// A filter's refusal: then there must be no clone. The kernel itself cannot fail here.
+    fn block() -> Result<Self, Errno> {
         let mut before = child::NO_SIGNALS;
         let all = child::ALL_SIGNALS;
         let how = c_long::from(libc::SIG_SETMASK);
         // SAFETY: both pointers are valid for a kernel's signal set of the size given. Only this
-        // thread's mask changes. The call cannot fail with valid arguments.
-        unsafe {
-            libc::syscall(
+        // thread's mask changes.
+        retry(|| unsafe {
+            checked(libc::syscall(
                 libc::SYS_rt_sigprocmask,
                 how,
                 &raw const all,
                 &raw mut before,
                 size_of::<SigSet>(),
-            );
-        }
-        Self { before }
+            ))
+        })?;
+        Ok(Self { before })
     }
 }
 
 impl Drop for BlockedSignals {
+    /// Tries again whatever the error: a thread that keeps all signals blocked misses them.
     fn drop(&mut self) {
         let how = c_long::from(libc::SIG_SETMASK);
-        // SAFETY: as above.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigprocmask,
-                how,
-                &raw const self.before,
-                ptr::null_mut::<SigSet>(),
-                size_of::<SigSet>(),
-            );
-        }
+        let _ = retry(|| {
+            // SAFETY: as above.
+            let restored = unsafe {
+                checked(libc::syscall(
+                    libc::SYS_rt_sigprocmask,
+                    how,
+                    &raw const self.before,
+                    ptr::null_mut::<SigSet>(),
+                    size_of::<SigSet>(),
+                ))
+            };
+            restored.map_err(|_| Errno::INTR)
+        });
     }
 }
