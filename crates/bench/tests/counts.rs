@@ -110,14 +110,14 @@ const BEYOND_STD_ON_TOKIO: f64 = 3.0;
 const BEYOND_STD_ON_SMOL: f64 = 8.0;
 
 const LIMITS: [Most; 8] = [
-    most("ours-tokio", "gated", 2.0, 17.0, TOKIO).beyond_std(BEYOND_STD_ON_TOKIO),
-    most("ours-tokio", "waiting", 2.0, 18.0, TOKIO_LATER),
-    most("ours-tokio", "abandoned", 0.0, 14.5, ORPHAN),
-    most("ours-tokio", "dead-before-await", 1.0, 14.0, DEAD),
-    most("ours-smol", "gated", 2.1, 16.5, SMOL).beyond_std(BEYOND_STD_ON_SMOL),
-    most("ours-smol", "waiting", 2.1, 17.5, SMOL_LATER),
-    most("ours-smol", "abandoned", 0.0, 14.5, ORPHAN_BESIDE_SMOL),
-    most("ours-smol", "dead-before-await", 1.0, 14.0, DEAD),
+    most("ours-tokio", "gated", 2.0, 15.0, TOKIO).beyond_std(BEYOND_STD_ON_TOKIO),
+    most("ours-tokio", "waiting", 2.0, 16.0, TOKIO_LATER),
+    most("ours-tokio", "abandoned", 0.0, 12.5, ORPHAN),
+    most("ours-tokio", "dead-before-await", 1.0, 12.0, DEAD),
+    most("ours-smol", "gated", 2.1, 14.5, SMOL).beyond_std(BEYOND_STD_ON_SMOL),
+    most("ours-smol", "waiting", 2.1, 15.5, SMOL_LATER),
+    most("ours-smol", "abandoned", 0.0, 12.5, ORPHAN_BESIDE_SMOL),
+    most("ours-smol", "dead-before-await", 1.0, 12.0, DEAD),
 ];
 
 const fn most(
