@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Contender;
-use super::blocking::{in_threads, outputs, repeated};
+use super::blocking::outputs;
 use super::peers::{reap, spawn_with_pidfd};
 use crate::child::Order;
 
@@ -86,8 +86,25 @@ impl Contender for Floor {
         Ok(())
     }
 
+    /// In one loop. In a thread each, a child that is being started would hold copies of the others'
+    /// pidfds until it execs, and with them their registrations: epoll would report those again.
     fn in_tasks(&self, tasks: u64, each: u64, order: Order) -> io::Result<()> {
-        in_threads(tasks, || Self::new()?.one_after_another(repeated(order, each), || {}))
+        let mut left = tasks * each;
+        let mut running: Vec<Option<Child>> = (0..tasks).map(|_| None).collect();
+        loop {
+            for (child, key) in running.iter_mut().zip(0..) {
+                if child.is_none() && left > 0 {
+                    let started = self.spawn(order, false)?;
+                    self.watch(&started, key)?;
+                    *child = Some(started);
+                    left -= 1;
+                }
+            }
+            if running.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            self.reap_some(&mut running)?;
+        }
     }
 
     fn wait_in_turn(&self, children: Vec<Child>) -> io::Result<()> {
