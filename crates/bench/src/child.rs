@@ -3,6 +3,7 @@
 use std::env;
 use std::error::Error;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Command};
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use pidfd_reaper::Reactor;
 use rustix::io::{read, write};
 use rustix::stdio::{stdin, stdout};
 
@@ -24,6 +26,8 @@ pub(crate) enum Life {
     Nap,
     /// It waits at the gate, stamps its end, and ends.
     Gate,
+    /// It stamps its start, waits at the gate, stamps its end, and ends.
+    Knock,
     /// It writes some bytes to standard output, and ends.
     Pour,
 }
@@ -36,6 +40,7 @@ impl FromStr for Life {
             "end" => Ok(Self::End),
             "nap" => Ok(Self::Nap),
             "gate" => Ok(Self::Gate),
+            "knock" => Ok(Self::Knock),
             "pour" => Ok(Self::Pour),
             other => Err(format!("no such life: {other}")),
         }
@@ -43,19 +48,76 @@ impl FromStr for Life {
 }
 
 impl Life {
-    /// The command that starts such a child. It inherits the gate and the place for its stamp as
-    /// its standard input and output.
-    pub(crate) fn command(self, amount: u64) -> Command {
-        static MYSELF: OnceLock<PathBuf> = OnceLock::new();
-        let myself = MYSELF.get_or_init(|| env::current_exe().expect("procfs is mounted"));
-        let life = match self {
+    const fn text(self) -> &'static str {
+        match self {
             Self::End => "end",
             Self::Nap => "nap",
             Self::Gate => "gate",
+            Self::Knock => "knock",
             Self::Pour => "pour",
-        };
-        let mut command = Command::new(myself);
-        command.args(["child", life, &amount.to_string()]);
+        }
+    }
+
+    /// A child with this life, and nothing special about it.
+    pub(crate) const fn order(self, amount: u64) -> Order {
+        Order { life: self, amount, extra: Extra::Plain }
+    }
+}
+
+/// What is asked for a child beside its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extra {
+    Plain,
+    /// It runs as another user. The standard library forks for that, and `root` alone may.
+    Uid,
+    /// It leads a session. Where there is no such method, a `pre_exec` closure calls `setsid`.
+    Session,
+}
+
+/// Any user but root; on Linux it is usually `nobody`.
+const OTHER_USER: u32 = 65_534;
+
+/// A child to be started. Each contender builds its command with its own builder.
+///
+/// The child inherits the gate and the place for its stamp as its standard input and output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    life: Life,
+    amount: u64,
+    extra: Extra,
+}
+
+impl Order {
+    pub(crate) const fn with(self, extra: Extra) -> Self {
+        Self { extra, ..self }
+    }
+
+    fn program() -> &'static PathBuf {
+        static MYSELF: OnceLock<PathBuf> = OnceLock::new();
+        MYSELF.get_or_init(|| env::current_exe().expect("procfs is mounted"))
+    }
+
+    /// With the standard library's builder.
+    pub(crate) fn std(self) -> Command {
+        let mut command = Command::new(Self::program());
+        command.args(["child", self.life.text(), &self.amount.to_string()]);
+        match self.extra {
+            Extra::Plain => {}
+            Extra::Uid => _ = command.uid(OTHER_USER),
+            Extra::Session => sys::lead_session(&mut command),
+        }
+        command
+    }
+
+    /// With this library's builder.
+    pub(crate) fn ours<R: Reactor>(self) -> pidfd_reaper::Command<R> {
+        let mut command = pidfd_reaper::Command::new(Self::program());
+        command.args(["child", self.life.text(), &self.amount.to_string()]);
+        match self.extra {
+            Extra::Plain => {}
+            Extra::Uid => _ = command.uid(OTHER_USER),
+            Extra::Session => _ = command.session(),
+        }
         command
     }
 }
@@ -94,7 +156,10 @@ pub(crate) fn live(life: Life, amount: u64) -> Result<(), Box<dyn Error>> {
             thread::sleep(Duration::from_millis(amount));
             write(stdout(), &Stamp::now())?;
         }
-        Life::Gate => {
+        Life::Gate | Life::Knock => {
+            if life == Life::Knock {
+                write(stdout(), &Stamp::now())?;
+            }
             // A byte for each child; the end of the file for all, if the driver is gone.
             if read(stdin(), &mut [0; 1])? > 0 {
                 write(stdout(), &Stamp::now())?;

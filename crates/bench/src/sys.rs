@@ -5,6 +5,8 @@
 use std::io;
 use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 use std::time::Duration;
 
@@ -53,6 +55,21 @@ pub(crate) fn inherited(fd: RawFd) -> OwnedFd {
 pub(crate) fn exit_at_once() -> ! {
     // SAFETY: it is always sound to end here: nothing is left to be written.
     unsafe { libc::_exit(0) }
+}
+
+/// Has the child lead a session, as far as the standard library can: by a closure in a forked child.
+pub(crate) fn lead_session(command: &mut Command) {
+    let lead = || match setsid() {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    // SAFETY: the closure makes one system call, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(lead) };
+}
+
+fn setsid() -> libc::pid_t {
+    // SAFETY: it has no arguments and no effect on memory.
+    unsafe { libc::setsid() }
 }
 
 /// Becomes the tracer of the process, which goes on.

@@ -4,26 +4,27 @@ use std::future;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::pin;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
 use futures_lite::future::yield_now;
 
 use super::Contender;
 use super::polls::{self, counted};
+use crate::child::Order;
 
 /// A library whose children are awaited.
 pub(crate) trait Peer: 'static {
     type Child: Send + 'static;
 
-    fn spawn(command: Command, kill_on_drop: bool) -> io::Result<Self::Child>;
+    fn spawn(order: Order, kill_on_drop: bool) -> io::Result<Self::Child>;
 
     fn id(child: &Self::Child) -> u32;
 
     fn wait(child: &mut Self::Child) -> impl Future<Output = io::Result<ExitStatus>> + Send;
 
     /// What it writes to standard output.
-    fn output(command: Command) -> impl Future<Output = io::Result<Vec<u8>>> {
-        drop(command);
+    fn output(order: Order) -> impl Future<Output = io::Result<Vec<u8>>> {
+        let _ = order;
         future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }
@@ -58,8 +59,8 @@ impl<R: Runtime, P: Peer> Async<R, P> {
 impl<R: Runtime, P: Peer> Contender for Async<R, P> {
     type Child = P::Child;
 
-    fn spawn(&self, command: Command, kill_on_drop: bool) -> io::Result<P::Child> {
-        self.runtime.within(|| P::spawn(command, kill_on_drop))
+    fn spawn(&self, order: Order, kill_on_drop: bool) -> io::Result<P::Child> {
+        self.runtime.within(|| P::spawn(order, kill_on_drop))
     }
 
     fn id(child: &P::Child) -> u32 {
@@ -68,15 +69,34 @@ impl<R: Runtime, P: Peer> Contender for Async<R, P> {
 
     fn one_after_another(
         &self,
-        commands: impl Iterator<Item = Command>,
+        orders: impl Iterator<Item = Order>,
         mut after_each: impl FnMut(),
     ) -> io::Result<()> {
         self.runtime.block_on(async {
-            for command in commands {
-                let mut child = P::spawn(command, false)?;
+            for order in orders {
+                let mut child = P::spawn(order, false)?;
                 let status = counted(pin!(P::wait(&mut child))).await?;
                 after_each();
                 assert!(status.success());
+            }
+            Ok(())
+        })
+    }
+
+    fn in_tasks(&self, tasks: u64, each: u64, order: Order) -> io::Result<()> {
+        self.runtime.block_on(async {
+            let mut started = Vec::new();
+            for _ in 0..tasks {
+                started.push(self.runtime.start(async move {
+                    for _ in 0..each {
+                        let mut child = P::spawn(order, false)?;
+                        assert!(counted(pin!(P::wait(&mut child))).await?.success());
+                    }
+                    io::Result::Ok(())
+                }));
+            }
+            for task in started {
+                task.await?;
             }
             Ok(())
         })
@@ -128,7 +148,13 @@ impl<R: Runtime, P: Peer> Contender for Async<R, P> {
         })
     }
 
-    fn output(&self, command: Command) -> io::Result<usize> {
-        Ok(self.runtime.block_on(P::output(command))?.len())
+    fn outputs(&self, orders: impl Iterator<Item = Order>) -> io::Result<usize> {
+        self.runtime.block_on(async {
+            let mut bytes = 0;
+            for order in orders {
+                bytes += P::output(order).await?.len();
+            }
+            Ok(bytes)
+        })
     }
 }

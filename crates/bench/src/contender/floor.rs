@@ -6,14 +6,15 @@ use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Command;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Contender;
+use super::blocking::outputs;
 use super::peers::{reap, spawn_with_pidfd};
+use crate::child::Order;
 
 pub(super) struct Floor {
     epoll: OwnedFd,
@@ -61,8 +62,8 @@ impl Floor {
 impl Contender for Floor {
     type Child = Child;
 
-    fn spawn(&self, command: Command, kill_on_drop: bool) -> io::Result<Child> {
-        let (pid, pidfd) = spawn_with_pidfd(command)?;
+    fn spawn(&self, order: Order, kill_on_drop: bool) -> io::Result<Child> {
+        let (pid, pidfd) = spawn_with_pidfd(order)?;
         Ok(Child { pid, pidfd, kill_on_drop })
     }
 
@@ -72,17 +73,38 @@ impl Contender for Floor {
 
     fn one_after_another(
         &self,
-        commands: impl Iterator<Item = Command>,
+        orders: impl Iterator<Item = Order>,
         mut after_each: impl FnMut(),
     ) -> io::Result<()> {
-        for command in commands {
-            let child = self.spawn(command, false)?;
+        for order in orders {
+            let child = self.spawn(order, false)?;
             self.watch(&child, 0)?;
             let mut child = [Some(child)];
             while self.reap_some(&mut child)? == 0 {}
             after_each();
         }
         Ok(())
+    }
+
+    /// In one loop. In a thread each, a child that is being started would hold copies of the others'
+    /// pidfds until it execs, and with them their registrations: epoll would report those again.
+    fn in_tasks(&self, tasks: u64, each: u64, order: Order) -> io::Result<()> {
+        let mut left = tasks * each;
+        let mut running: Vec<Option<Child>> = (0..tasks).map(|_| None).collect();
+        loop {
+            for (child, key) in running.iter_mut().zip(0..) {
+                if child.is_none() && left > 0 {
+                    let started = self.spawn(order, false)?;
+                    self.watch(&started, key)?;
+                    *child = Some(started);
+                    left -= 1;
+                }
+            }
+            if running.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            self.reap_some(&mut running)?;
+        }
     }
 
     fn wait_in_turn(&self, children: Vec<Child>) -> io::Result<()> {
@@ -123,8 +145,7 @@ impl Contender for Floor {
         }
     }
 
-    /// The standard library blocks in `poll` and reads.
-    fn output(&self, mut command: Command) -> io::Result<usize> {
-        Ok(command.output()?.stdout.len())
+    fn outputs(&self, orders: impl Iterator<Item = Order>) -> io::Result<usize> {
+        outputs(orders)
     }
 }

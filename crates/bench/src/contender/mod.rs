@@ -2,6 +2,7 @@
 
 mod asynchronous;
 mod blocking;
+mod engine;
 mod floor;
 mod peers;
 pub(crate) mod polls;
@@ -12,14 +13,17 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
-use std::process::Command;
 use std::str::FromStr;
 
 use self::asynchronous::Async;
 use self::blocking::Blocking;
+use self::engine::Engine;
 use self::floor::Floor;
-use self::peers::{AsyncPidfd, AsyncProcess, BareAsync, BareAsyncFd, Ours, TokioProcess};
+use self::peers::{
+    AsyncPidfd, AsyncProcess, BareAsync, BareAsyncFd, Ours, OursByStd, TokioProcess,
+};
 use self::runtimes::{ByHand, OnTokio, OwnReactor, Smol};
+use crate::child::Order;
 use crate::link::Link;
 use crate::work::{self, Work};
 
@@ -27,16 +31,20 @@ use crate::work::{self, Work};
 pub(crate) trait Contender {
     type Child;
 
-    fn spawn(&self, command: Command, kill_on_drop: bool) -> io::Result<Self::Child>;
+    fn spawn(&self, order: Order, kill_on_drop: bool) -> io::Result<Self::Child>;
 
     fn id(child: &Self::Child) -> u32;
 
     /// Starts each and waits for it before the next; `after_each` wait it calls that.
     fn one_after_another(
         &self,
-        commands: impl Iterator<Item = Command>,
+        orders: impl Iterator<Item = Order>,
         after_each: impl FnMut(),
     ) -> io::Result<()>;
+
+    /// Has so many tasks start so many children each, each the next one when its last was reaped.
+    /// Without a runtime the tasks are threads.
+    fn in_tasks(&self, tasks: u64, each: u64, order: Order) -> io::Result<()>;
 
     /// Waits for one after the other, in one task.
     fn wait_in_turn(&self, children: Vec<Self::Child>) -> io::Result<()>;
@@ -54,17 +62,19 @@ pub(crate) trait Contender {
     /// Has nothing to do any more, for ever; `turned` has its reactor had a turn before.
     fn idle(&self, turned: bool) -> io::Result<()>;
 
-    /// Collects what the child writes: how much it was.
-    fn output(&self, command: Command) -> io::Result<usize>;
+    /// Collects what the children write, one after another: how much it was.
+    fn outputs(&self, orders: impl Iterator<Item = Order>) -> io::Result<usize>;
 }
 
 /// Who competes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
     Floor,
+    Engine,
     Blocking,
     BareAsyncFd,
     OursTokio,
+    OursTokioStd,
     TokioProcess,
     OursTokioMulti,
     TokioProcessMulti,
@@ -76,11 +86,13 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Floor,
+        Self::Engine,
         Self::Blocking,
         Self::BareAsyncFd,
         Self::OursTokio,
+        Self::OursTokioStd,
         Self::TokioProcess,
         Self::OursTokioMulti,
         Self::TokioProcessMulti,
@@ -94,9 +106,11 @@ impl Name {
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Engine => "floor-engine",
             Self::Blocking => "std-blocking",
             Self::BareAsyncFd => "bare-asyncfd",
             Self::OursTokio => "ours-tokio",
+            Self::OursTokioStd => "ours-tokio-std",
             Self::TokioProcess => "tokio-process",
             Self::OursTokioMulti => "ours-tokio-multi",
             Self::TokioProcessMulti => "tokio-process-multi",
@@ -110,13 +124,20 @@ impl Name {
 
     /// Whether it is this library.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::OursTokio | Self::OursTokioMulti | Self::OursSmol | Self::OursByHand)
+        matches!(
+            self,
+            Self::OursTokio
+                | Self::OursTokioStd
+                | Self::OursTokioMulti
+                | Self::OursSmol
+                | Self::OursByHand
+        )
     }
 
     /// The library that its users have now.
     pub(crate) const fn rival(self) -> Option<Self> {
         match self {
-            Self::OursTokio => Some(Self::TokioProcess),
+            Self::OursTokio | Self::OursTokioStd => Some(Self::TokioProcess),
             Self::OursTokioMulti => Some(Self::TokioProcessMulti),
             Self::OursSmol => Some(Self::AsyncProcess),
             _ => None,
@@ -127,11 +148,19 @@ impl Name {
     pub(crate) fn can(self, work: Work, pidfd: bool) -> bool {
         let library = self.is_ours()
             || matches!(self, Self::TokioProcess | Self::TokioProcessMulti | Self::AsyncProcess);
+        let spawns = matches!(
+            work,
+            Work::OneAfterAnother | Work::Gated | Work::Spawn(..) | Work::Throughput(_)
+        );
+        if matches!(self, Self::Engine | Self::OursTokioStd) {
+            // What else there is does not depend on how a child was started.
+            return spawns && pidfd;
+        }
         match work {
             Work::Abandoned | Work::IdleRuntime | Work::Killed => {
                 library || (pidfd && self == Self::Floor)
             }
-            Work::Output => library || self == Self::Floor,
+            Work::Output | Work::ShortOutput => library || self == Self::Floor,
             Work::Traced => library && pidfd,
             _ => library || pidfd || self == Self::Blocking,
         }
@@ -167,6 +196,7 @@ pub(crate) fn compete(
     }
     match name {
         Name::Floor => work::perform(&Floor::new()?, work, n, link),
+        Name::Engine => work::perform(&Engine, work, n, link),
         Name::Blocking => work::perform(&Blocking, work, n, link),
         Name::BareAsyncFd => {
             work::perform(&Async::<_, BareAsyncFd>::on(OnTokio::on_one_thread()?), work, n, link)
@@ -174,6 +204,12 @@ pub(crate) fn compete(
         Name::OursTokio => {
             work::perform(&Async::<_, OursOnTokio>::on(OnTokio::on_one_thread()?), work, n, link)
         }
+        Name::OursTokioStd => work::perform(
+            &Async::<_, OursOnTokioByStd>::on(OnTokio::on_one_thread()?),
+            work,
+            n,
+            link,
+        ),
         Name::TokioProcess => {
             work::perform(&Async::<_, TokioProcess>::on(OnTokio::on_one_thread()?), work, n, link)
         }
@@ -197,4 +233,5 @@ pub(crate) fn compete(
 }
 
 type OursOnTokio = Ours<pidfd_reaper::tokio::Tokio>;
+type OursOnTokioByStd = OursByStd<pidfd_reaper::tokio::Tokio>;
 type OursOnSmol = Ours<pidfd_reaper::smol::AsyncIo>;

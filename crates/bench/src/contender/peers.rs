@@ -4,7 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
 use async_io::Async;
 use pidfd_reaper::Reactor;
@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::asynchronous::Peer;
+use crate::child::Order;
 
 /// This library, on the reactor `R`.
 pub(super) struct Ours<R>(PhantomData<R>);
@@ -20,8 +21,8 @@ pub(super) struct Ours<R>(PhantomData<R>);
 impl<R: Reactor> Peer for Ours<R> {
     type Child = pidfd_reaper::Child<R>;
 
-    fn spawn(command: Command, kill_on_drop: bool) -> io::Result<Self::Child> {
-        pidfd_reaper::Command::from(command).kill_on_drop(kill_on_drop).spawn()
+    fn spawn(order: Order, kill_on_drop: bool) -> io::Result<Self::Child> {
+        order.ours().kill_on_drop(kill_on_drop).spawn()
     }
 
     fn id(child: &Self::Child) -> u32 {
@@ -32,8 +33,27 @@ impl<R: Reactor> Peer for Ours<R> {
         child.wait()
     }
 
-    async fn output(command: Command) -> io::Result<Vec<u8>> {
-        Ok(pidfd_reaper::Command::<R>::from(command).output().await?.stdout)
+    async fn output(order: Order) -> io::Result<Vec<u8>> {
+        Ok(order.ours::<R>().output().await?.stdout)
+    }
+}
+
+/// This library with a command that was made of the standard library's, which spawns it then.
+pub(super) struct OursByStd<R>(PhantomData<R>);
+
+impl<R: Reactor> Peer for OursByStd<R> {
+    type Child = pidfd_reaper::Child<R>;
+
+    fn spawn(order: Order, kill_on_drop: bool) -> io::Result<Self::Child> {
+        pidfd_reaper::Command::from(order.std()).kill_on_drop(kill_on_drop).spawn()
+    }
+
+    fn id(child: &Self::Child) -> u32 {
+        child.id().unwrap_or(0)
+    }
+
+    fn wait(child: &mut Self::Child) -> impl Future<Output = io::Result<ExitStatus>> + Send {
+        child.wait()
     }
 }
 
@@ -43,8 +63,8 @@ pub(super) struct TokioProcess;
 impl Peer for TokioProcess {
     type Child = tokio::process::Child;
 
-    fn spawn(command: Command, kill_on_drop: bool) -> io::Result<Self::Child> {
-        tokio::process::Command::from(command).kill_on_drop(kill_on_drop).spawn()
+    fn spawn(order: Order, kill_on_drop: bool) -> io::Result<Self::Child> {
+        tokio::process::Command::from(order.std()).kill_on_drop(kill_on_drop).spawn()
     }
 
     fn id(child: &Self::Child) -> u32 {
@@ -55,8 +75,8 @@ impl Peer for TokioProcess {
         child.wait()
     }
 
-    async fn output(command: Command) -> io::Result<Vec<u8>> {
-        Ok(tokio::process::Command::from(command).output().await?.stdout)
+    async fn output(order: Order) -> io::Result<Vec<u8>> {
+        Ok(tokio::process::Command::from(order.std()).output().await?.stdout)
     }
 }
 
@@ -66,8 +86,8 @@ pub(super) struct AsyncProcess;
 impl Peer for AsyncProcess {
     type Child = async_process::Child;
 
-    fn spawn(command: Command, kill_on_drop: bool) -> io::Result<Self::Child> {
-        async_process::Command::from(command).kill_on_drop(kill_on_drop).spawn()
+    fn spawn(order: Order, kill_on_drop: bool) -> io::Result<Self::Child> {
+        async_process::Command::from(order.std()).kill_on_drop(kill_on_drop).spawn()
     }
 
     fn id(child: &Self::Child) -> u32 {
@@ -78,8 +98,8 @@ impl Peer for AsyncProcess {
         child.status()
     }
 
-    async fn output(command: Command) -> io::Result<Vec<u8>> {
-        Ok(async_process::Command::from(command).output().await?.stdout)
+    async fn output(order: Order) -> io::Result<Vec<u8>> {
+        Ok(async_process::Command::from(order.std()).output().await?.stdout)
     }
 }
 
@@ -89,8 +109,8 @@ pub(super) struct AsyncPidfd;
 impl Peer for AsyncPidfd {
     type Child = (u32, async_pidfd::AsyncPidFd);
 
-    fn spawn(mut command: Command, _: bool) -> io::Result<Self::Child> {
-        let pid = command.spawn()?.id();
+    fn spawn(order: Order, _: bool) -> io::Result<Self::Child> {
+        let pid = order.std().spawn()?.id();
         let number = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
         Ok((pid, async_pidfd::AsyncPidFd::from_pid(number)?))
     }
@@ -110,8 +130,8 @@ pub(super) struct BareAsyncFd;
 impl Peer for BareAsyncFd {
     type Child = (u32, AsyncFd<OwnedFd>);
 
-    fn spawn(command: Command, _: bool) -> io::Result<Self::Child> {
-        let (pid, pidfd) = spawn_with_pidfd(command)?;
+    fn spawn(order: Order, _: bool) -> io::Result<Self::Child> {
+        let (pid, pidfd) = spawn_with_pidfd(order)?;
         #[expect(deprecated, reason = "what takes its place is unsafe, and does the same")]
         let registered = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
         Ok((pid, registered))
@@ -135,8 +155,8 @@ pub(super) struct BareAsync;
 impl Peer for BareAsync {
     type Child = (u32, Async<OwnedFd>);
 
-    fn spawn(command: Command, _: bool) -> io::Result<Self::Child> {
-        let (pid, pidfd) = spawn_with_pidfd(command)?;
+    fn spawn(order: Order, _: bool) -> io::Result<Self::Child> {
+        let (pid, pidfd) = spawn_with_pidfd(order)?;
         Ok((pid, Async::new_nonblocking(pidfd)?))
     }
 
@@ -151,8 +171,8 @@ impl Peer for BareAsync {
 }
 
 /// The standard library's spawn, and a pidfd. The standard library's handle does nothing more.
-pub(super) fn spawn_with_pidfd(mut command: Command) -> io::Result<(u32, OwnedFd)> {
-    let child = command.spawn()?;
+pub(super) fn spawn_with_pidfd(order: Order) -> io::Result<(u32, OwnedFd)> {
+    let child = order.std().spawn()?;
     Ok((child.id(), pidfd_open(Pid::from_child(&child), PidfdFlags::NONBLOCK)?))
 }
 

@@ -20,7 +20,11 @@ const NEVER: Duration = Duration::from_millis(100);
 
 pub(super) fn measure(name: Name, case: Case) -> io::Result<Figures> {
     match case.work {
-        Work::OneAfterAnother => one_after_another(name, case),
+        Work::OneAfterAnother
+        | Work::Gated
+        | Work::Spawn(..)
+        | Work::Throughput(_)
+        | Work::ShortOutput => one_after_another(name, case),
         Work::Latency => latency(name, case),
         Work::Waiting => waiting(name, case),
         Work::Abandoned => abandoned(name, case),

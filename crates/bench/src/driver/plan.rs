@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::io;
 
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use super::Figures;
 use super::measures::measure;
 use super::progress;
+use crate::child::Extra;
 use crate::contender::Name;
 use crate::options::Options;
-use crate::work::Work;
+use crate::work::{Size, Work};
 
 /// A work, how much of it, and on what kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,9 +74,19 @@ fn cases(options: &Options) -> Vec<(Case, u32)> {
     for pidfd in [true, false] {
         for work in Work::ALL {
             let few = if pidfd { options.rounds } else { options.rounds.div_ceil(2) };
+            let spawn = matches!(work, Work::Spawn(..) | Work::Throughput(_) | Work::ShortOutput);
+            if spawn && !pidfd {
+                continue;
+            }
             let sizes = match work {
-                Work::OneAfterAnother | Work::Killed | Work::Dead => vec![(100, few)],
-                Work::Latency => vec![(50, few)],
+                Work::OneAfterAnother | Work::Killed | Work::Dead | Work::ShortOutput => {
+                    vec![(100, few)]
+                }
+                // Where the memory is copied, one takes 100 ms.
+                Work::Spawn(Size::Gib1, _) => vec![(10, few)],
+                Work::Throughput(_) => vec![(320, few)],
+                Work::Gated => vec![],
+                Work::Latency | Work::Spawn(Size::Mib10, _) => vec![(50, few)],
                 Work::Waiting | Work::Abandoned => options.sizes(few),
                 Work::IdleRuntime => vec![(options.trials, 1)],
                 Work::Output => vec![(options.bytes, few)],
@@ -85,5 +97,12 @@ fn cases(options: &Options) -> Vec<(Case, u32)> {
         }
     }
     cases.retain(|(case, _)| options.wants(*case));
+    if !geteuid().is_root() {
+        let count = cases.len();
+        cases.retain(|(case, _)| !matches!(case.work, Work::Spawn(_, Extra::Uid)));
+        if cases.len() < count {
+            eprintln!("children with another uid are left out: this is not root");
+        }
+    }
     cases
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
+use std::iter;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -34,11 +35,20 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(name: Name, case: Case) -> io::Result<Self> {
-        Self::start_under(&[], name, case)
+        Self::start_under(iter::empty(), name, case)
     }
 
-    /// Starts it under a program that observes it.
-    pub(super) fn start_under(observer: &[OsString], name: Name, case: Case) -> io::Result<Self> {
+    /// Starts it under a program that observes it, and with an empty environment.
+    pub(super) fn start_counted(observer: &[OsString], name: Name, case: Case) -> io::Result<Self> {
+        let empty = ["env", "-i"].map(OsString::from);
+        Self::start_under(observer.iter().cloned().chain(empty), name, case)
+    }
+
+    fn start_under(
+        before: impl Iterator<Item = OsString>,
+        name: Name,
+        case: Case,
+    ) -> io::Result<Self> {
         let (gate_inside, gate) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stamps, stamps_inside) = pipe_with(PipeFlags::CLOEXEC)?;
         let (link, link_inside) = UnixStream::pair()?;
@@ -47,7 +57,7 @@ impl Running {
         fcntl_setfd(&link_inside, FdFlags::empty())?;
 
         let myself = std::env::current_exe()?.into_os_string();
-        let mut words = observer.iter().cloned().chain([myself]);
+        let mut words = before.chain([myself]);
         let mut command = Command::new(words.next().expect("one at least"));
         command.args(words).args(["contender", name.text(), case.work.text()]);
         command.args([case.n.to_string(), case.pidfd.to_string()]);

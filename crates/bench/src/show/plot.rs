@@ -118,10 +118,10 @@ where
 /// Ours are thick; the others have the colour of their runtime, darker where that has many threads.
 fn style(name: Name) -> ShapeStyle {
     let colour = match name {
-        Name::Floor => BLACK,
+        Name::Floor | Name::Engine => BLACK,
         Name::Blocking => RGBColor(140, 140, 140),
         Name::BareAsyncFd => RGBColor(240, 190, 120),
-        Name::OursTokio => RGBColor(220, 40, 40),
+        Name::OursTokio | Name::OursTokioStd => RGBColor(220, 40, 40),
         Name::OursTokioMulti => RGBColor(120, 0, 0),
         Name::TokioProcess => RGBColor(235, 140, 20),
         Name::TokioProcessMulti => RGBColor(150, 90, 0),

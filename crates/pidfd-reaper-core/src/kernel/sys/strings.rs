@@ -1,13 +1,15 @@
 //! Lists of strings in the form that `execve` reads them.
 
+use std::cell::Cell;
 use std::ffi::c_char;
+use std::mem;
 use std::ptr;
 
 /// Lists of strings, filled one after the other: `execve` wants an array of pointers to strings
 /// that end with NUL, and a null pointer at the end of it.
 ///
-/// All strings are in one buffer and all pointers in another, so that a spawn makes two allocations
-/// however many variables its environment has.
+/// All strings are in one buffer and all pointers in another, however many variables an environment
+/// has. Each thread keeps both for its next spawn, which then allocates neither.
 #[derive(Debug)]
 pub(crate) struct Strings {
     bytes: Vec<u8>,
@@ -27,13 +29,47 @@ pub(crate) struct List(usize);
 pub(crate) struct Lists {
     pointers: Vec<*const c_char>,
     /// What they point into.
-    _bytes: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+/// Empty buffers.
+#[derive(Default)]
+struct Buffers {
+    bytes: Vec<u8>,
+    pointers: Vec<*const c_char>,
+}
+
+thread_local! {
+    /// The buffers of this thread's last spawn.
+    static KEPT: Cell<Buffers> = Cell::default();
+}
+
+/// Larger buffers are freed: a program that once had many arguments need not keep their room.
+const MOST_KEPT: usize = 32 * 1024;
+
+impl Buffers {
+    /// Takes the kept ones, or makes new ones with room for most environments.
+    fn take() -> Self {
+        // While a thread ends, its locals are gone.
+        let mut this = KEPT.try_with(Cell::take).unwrap_or_default();
+        this.bytes.reserve(4096);
+        this.pointers.reserve(64);
+        this
+    }
+
+    /// Keeps them, without the strings.
+    fn keep(mut self) {
+        self.bytes.clear();
+        self.pointers.clear();
+        if self.bytes.capacity() <= MOST_KEPT && self.pointers.capacity() <= MOST_KEPT / 8 {
+            let _ = KEPT.try_with(|kept| kept.set(self));
+        }
+    }
 }
 
 impl Strings {
     pub(crate) fn new() -> Self {
-        // Enough for most environments. More is added as needed.
-        let (mut bytes, pointers) = (Vec::with_capacity(4096), Vec::with_capacity(64));
+        let Buffers { mut bytes, pointers } = Buffers::take();
         // So that no string is at offset zero, which ends a list.
         bytes.push(0);
         Self { bytes, pointers, start: 0, has_nul: false }
@@ -57,7 +93,7 @@ impl Strings {
     /// Ends the list that was filled, and begins the next.
     pub(crate) fn end_list(&mut self) -> List {
         self.pointers.push(ptr::null());
-        List(std::mem::replace(&mut self.start, self.pointers.len()))
+        List(mem::replace(&mut self.start, self.pointers.len()))
     }
 
     /// Whether one of the strings has a NUL in it, where it would end for the kernel.
@@ -75,7 +111,14 @@ impl Strings {
         }
         // A list that was not ended has no null pointer yet.
         pointers.push(ptr::null());
-        Lists { pointers, _bytes: bytes }
+        Lists { pointers, bytes }
+    }
+}
+
+impl Drop for Lists {
+    fn drop(&mut self) {
+        let (bytes, pointers) = (mem::take(&mut self.bytes), mem::take(&mut self.pointers));
+        Buffers { bytes, pointers }.keep();
     }
 }
 
@@ -125,6 +168,26 @@ mod tests {
         assert!(read(&lists, empty).is_empty());
         assert_eq!(read(&lists, two), [c"a=b", c""]);
         assert_eq!(read(&lists, many), [c"many"; 1000]);
+    }
+
+    #[test]
+    fn buffers_are_kept_without_their_strings() {
+        let fill = |times: usize| {
+            let mut strings = Strings::new();
+            let was = strings.bytes.capacity();
+            for _ in 0..times {
+                strings.push(&[b"sixteen letters!"]);
+            }
+            let list = strings.end_list();
+            let lists = strings.finish();
+            (was, read(&lists, list).len())
+        };
+        assert_eq!(fill(1000), (4096, 1000));
+        let (kept, strings) = fill(1);
+        assert!(kept >= 17_000 && strings == 1, "{kept} bytes, {strings} strings");
+        // This is too much to be kept.
+        fill(10_000);
+        assert_eq!(fill(1).0, 4096);
     }
 
     #[test]
