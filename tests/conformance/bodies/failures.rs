@@ -40,25 +40,10 @@ pub(super) struct FailingSource<S>(S);
 /// How many calls are still to fail.
 static FAILURES: AtomicU32 = AtomicU32::new(0);
 
-const FOR_EVER: u32 = u32::MAX;
+pub(super) const FOR_EVER: u32 = u32::MAX;
 
 pub(super) fn fail(times: u32) {
     FAILURES.store(times, Ordering::SeqCst);
-}
-
-/// Polls `future` until it waits for a child's exit alone, for all that it has written was read;
-/// then every source fails.
-pub(super) async fn failing_after<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    // A second in which nothing comes: the child has written all.
-    for _ in 0..20 {
-        if let Some(done) = poll_once(&mut future).await {
-            return done;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    fail(FOR_EVER);
-    future.await
 }
 
 /// How many have failed of so many.

@@ -1,15 +1,20 @@
 //! Errors while output is collected: what was read comes back, and no child runs on without its
 //! limit.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
 use std::process::{ChildStdout, Stdio};
 use std::time::Duration;
 
+use futures_lite::future::poll_once;
 use pidfd_reaper::{Command, OutputError, OutputLimits, Pipe, Stdout, orphans};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
-use super::failures::{Failing, fail, failing_after};
+use super::failures::{FOR_EVER, Failing, fail};
 use super::limits::Scarcity;
 use super::{Body, bodies};
 use crate::children::{Flock, sh, until, until_gone, until_no_orphans};
@@ -63,25 +68,30 @@ fn no_timer_for_the_limit_of_a_running_child<R: Runtime>() -> io::Result<()> {
     })
 }
 
-/// A reactor that fails in the midst of it.
+/// A reactor that fails while it goes on.
 fn output_read_before_an_error<R: Runtime>() -> io::Result<()> {
     let flock = Flock::new()?;
-    let script = "echo first; exec cat";
-    let mut command = Command::<Failing<R::Reactor>>::from(sh(script));
-    let leash = || -> io::Result<Stdio> { Ok(flock.leash()?.into()) };
     let runtime = R::new();
-    let limits = OutputLimits::new().time(LONG);
     for bounded in [false, true] {
-        command.stdin(leash()?);
+        // The child inherits it, and says by it that it has written.
+        let (said, says) = pipe_with(PipeFlags::empty())?;
+        let script = format!("echo first; echo > /proc/self/fd/{}; exec cat", says.as_raw_fd());
+        let mut command = Command::<Failing<R::Reactor>>::from(sh(&script));
+        command.stdin(flock.leash()?);
+        let output: Pin<Box<dyn Future<Output = io::Result<()>>>> = if bounded {
+            let output = command.output_with(OutputLimits::new().time(LONG));
+            Box::pin(async { output.await.map(drop).map_err(io::Error::from) })
+        } else {
+            let output = command.output();
+            Box::pin(async { output.await.map(drop) })
+        };
+        File::from(said).read_exact(&mut [0])?;
+        drop(says);
+        let mut output = output;
         let error = runtime.block_on(async {
-            let output = async {
-                if bounded {
-                    command.output_with(limits.clone()).await.map(drop).map_err(io::Error::from)
-                } else {
-                    command.output().await.map(drop)
-                }
-            };
-            failing_after(output).await
+            assert!(poll_once(&mut output).await.is_none());
+            fail(FOR_EVER);
+            output.await
         });
         fail(0);
         let error = error.expect_err("no source works any more");
@@ -92,7 +102,7 @@ fn output_read_before_an_error<R: Runtime>() -> io::Result<()> {
         // It went the way of one that is dropped; bounded, it was killed.
         until(|| "a bounded child runs on".into(), || orphans().len() == 1);
     }
-    drop((command, flock));
+    drop(flock);
     until_no_orphans();
     Ok(())
 }

@@ -228,11 +228,16 @@ fn group_awaited<R: Runtime>() -> io::Result<()> {
 }
 
 /// A leader that exits at SIGTERM, and a member that has something to do then.
-fn with_a_worker<R: Runtime>(grace: Duration) -> io::Result<(ChildOn<R>, u32, impl BufRead)> {
-    let script = "(trap 'sleep 0.1; echo saved; exit' TERM; echo ready; \
-                  while :; do sleep 0.01; done) & echo $!; wait";
+fn with_a_worker<R: Runtime>(
+    seconds: &str,
+    grace: Duration,
+) -> io::Result<(ChildOn<R>, u32, impl BufRead)> {
+    let script = format!(
+        "(trap 'sleep {seconds}; echo saved; exit' TERM; echo ready; \
+         while :; do sleep 0.01; done) & echo $!; wait"
+    );
     let (said, says) = pipe_with(PipeFlags::CLOEXEC)?;
-    let mut command = CommandOn::<R>::from(sh(script));
+    let mut command = CommandOn::<R>::from(sh(&script));
     command.stdout(says).kill_scope(KillScope::Group).terminate_on_drop(grace);
     let child = command.spawn()?;
     drop(command);
@@ -245,7 +250,7 @@ fn with_a_worker<R: Runtime>(grace: Duration) -> io::Result<(ChildOn<R>, u32, im
 }
 
 fn group_has_its_grace_by_call<R: Runtime>() -> io::Result<()> {
-    let (mut child, worker, mut said) = with_a_worker::<R>(LONG)?;
+    let (mut child, worker, mut said) = with_a_worker::<R>("0.1", LONG)?;
     let end = R::new().block_on(child.terminate(LONG))?;
     assert_eq!((end.killed, end.scope_killed), (false, false));
     assert!(has_ended(worker), "it returns when the group is empty");
@@ -256,7 +261,7 @@ fn group_has_its_grace_by_call<R: Runtime>() -> io::Result<()> {
 }
 
 fn group_has_its_grace_by_drop<R: Runtime>() -> io::Result<()> {
-    let (child, _, mut said) = with_a_worker::<R>(LONG)?;
+    let (child, _, mut said) = with_a_worker::<R>("0.1", LONG)?;
     drop(child);
     let mut text = String::new();
     said.read_to_string(&mut text)?;
@@ -265,7 +270,7 @@ fn group_has_its_grace_by_drop<R: Runtime>() -> io::Result<()> {
     until_no_orphans();
     assert!(!has_children());
     // One that does not make it in time.
-    let (child, worker, mut said) = with_a_worker::<R>(Duration::from_millis(10))?;
+    let (child, worker, mut said) = with_a_worker::<R>("600", Duration::from_millis(10))?;
     drop(child);
     until_ended(worker);
     text.clear();
