@@ -16,6 +16,7 @@ use crate::kernel::fork_guard::ForkGuard;
 use crate::reactor::Reactor;
 use crate::reap::process::Process;
 use crate::reap::readiness::Readiness;
+use crate::reap::wakers::contain;
 
 /// A set of children, of which [`next`](Self::next) returns the one that exits next.
 ///
@@ -211,12 +212,15 @@ impl<R: Reactor> ChildSet<R> {
             return Poll::Ready(None);
         }
         self.follow_the_reactor();
-        let task = Some(cx.waker().clone());
-        let before = mem::replace(&mut self.woken.state().1, task);
-        // Before anything is taken out: a drop that panics loses nothing.
-        drop(before);
+        let mut task = Some(cx.waker().clone());
         // Only those woken by now: a runtime that makes its task yield wakes a member at once.
-        let mut woken = mem::take(&mut self.woken.state().0);
+        let mut woken = {
+            let mut state = self.woken.state();
+            mem::swap(&mut state.1, &mut task);
+            mem::take(&mut state.0)
+        };
+        // The waker of the poll before. A panic in its drop must not lose those that were woken.
+        contain(|| drop(task));
         while let Some(id) = woken.pop_front() {
             let Entry::Occupied(mut member) = self.members.entry(id) else { continue };
             let Poll::Ready(result) = member.get_mut().poll(self.guard) else { continue };
