@@ -188,8 +188,11 @@ fn is_used_before_and_after() {
     let (inherited, _hold) = started();
     assert!(inherited.try_exit().expect("it is ours").is_none());
     guard();
-    assert!(ended.try_exit().is_ok_and(|exit| exit.is_some_and(|exit| exit.status.success())));
-    drop(inherited);
+    // Both are the guard's now.
+    for process in [ended, inherited] {
+        let error = process.try_exit().expect_err("it is no child of the program");
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    }
     assert!(orphans().is_empty());
     let (abandoned, hold) = started();
     drop(pidfd_reaper::tokio::Reaper::new(abandoned));

@@ -14,6 +14,7 @@ use super::orphans;
 use super::registered::Registered;
 use super::timer::Timer;
 use super::wait::Wait;
+use crate::kernel::exit::StatusLost;
 use crate::kernel::fork_guard::ForkGuard;
 use crate::kernel::pidfd::Pidfd;
 use crate::reactor::{Interest, Reactor, SharedFd};
@@ -59,6 +60,11 @@ const NONE: u32 = 0;
 
 fn is_latest(pid: u32) -> bool {
     LATEST.compare_exchange(pid, NONE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// Whether an error of [`Wait::exit_thread`] means that the exit is known by now.
+fn is_known(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::SRCH) || StatusLost::is(error)
 }
 
 /// The shortest and the longest pause between two questions to a child.
@@ -172,6 +178,9 @@ impl<R: Reactor> Readiness<R> {
             Some(errno) => errno.into(),
             None => match child.exit_thread() {
                 Ok(thread) => return Ok(Self::Thread(Box::new(thread.listen()))),
+                // A clone has reaped the child, or it is known to be stolen: there is nothing to
+                // wait for.
+                Err(error) if is_known(&error) => return Err(error),
                 Err(error) => error,
             },
         };
