@@ -124,15 +124,14 @@ pub(crate) type KernelLong = i64;
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "32")))]
 pub(crate) type KernelLong = std::ffi::c_long;
 
-/// The peak of this process's resident set.
-pub(crate) fn own_max_rss_kib() -> u64 {
+/// The peak of this process's resident set; `None` where a filter refuses to report it.
+pub(crate) fn own_max_rss_kib() -> Option<u64> {
     // SAFETY: zero is a value of that plain data, to which the pointer is valid for the call.
-    let usage = unsafe {
+    let (answer, usage) = unsafe {
         let mut usage: libc::rusage = mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
+        (libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), usage)
     };
-    u64::try_from(usage.ru_maxrss).unwrap_or(0)
+    if answer == 0 { u64::try_from(usage.ru_maxrss).ok() } else { None }
 }
 
 /// Sends `signal` to the process, or to the group it leads; no signal only asks whether it could

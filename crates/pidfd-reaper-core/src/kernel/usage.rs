@@ -58,8 +58,9 @@ impl ResourceUsage {
     pub(crate) fn reported(mut self) -> Self {
         /// The kernel counts pages for each processor, and adds that up now and then.
         const INACCURACY: u64 = 1024;
-        let ours = sys::own_max_rss_kib() + INACCURACY;
-        self.max_rss_kib = self.max_rss_kib.filter(|kib| *kib > ours);
+        let ours = sys::own_max_rss_kib();
+        let is_own = |kib: &u64| ours.is_some_and(|ours| *kib > ours + INACCURACY);
+        self.max_rss_kib = self.max_rss_kib.filter(is_own);
         self
     }
 }
