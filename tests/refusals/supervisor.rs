@@ -4,7 +4,9 @@
 //! before, and is free of it. It takes no lock, allocates nothing and does not block but for the
 //! next call: a thread that waits for its answer may be in the midst of the allocator.
 
-use std::io::{self, Write};
+use std::fs;
+use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -48,11 +50,8 @@ impl Supervisor {
     /// Starts the thread, and puts the filter on the calling thread.
     pub(crate) fn start(call: Option<i64>) -> io::Result<Self> {
         let start = Instant::now();
-        let mut exe = [0; 4096];
-        let length = sys::read_link(b"/proc/self/exe\0", &mut exe).map_or(0, <[u8]>::len);
-        thread::Builder::new()
-            .name("supervisor".into())
-            .spawn(move || supervise(start, &exe[..length]))?;
+        let code = own_code()?;
+        thread::Builder::new().name("supervisor".into()).spawn(move || supervise(start, &code))?;
         sys::listen(call, |listener| LISTENER.store(listener, SeqCst))?;
         Ok(Self(()))
     }
@@ -89,7 +88,7 @@ fn millis(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn supervise(start: Instant, exe: &[u8]) {
+fn supervise(start: Instant, code: &[Range<u64>]) {
     let listener = loop {
         let listener = LISTENER.load(SeqCst);
         if listener >= 0 {
@@ -100,7 +99,7 @@ fn supervise(start: Instant, exe: &[u8]) {
     loop {
         // An error: the caller has exited meanwhile.
         let Ok(notification) = sys::receive(listener.as_fd()) else { continue };
-        let is_counted = ARMED.load(SeqCst) && is_ours(notification.thread, exe);
+        let is_counted = ARMED.load(SeqCst) && is_ours(&notification, code);
         let errno = if is_counted { errno_for(&notification, start) } else { None };
         if !sys::answer(listener.as_fd(), notification, errno) && is_counted {
             // A signal has interrupted the call, which comes again.
@@ -131,17 +130,24 @@ fn errno_for(notification: &Notification, start: Instant) -> Option<i32> {
     Some(errno)
 }
 
-/// Whether the thread is of this process, or of a child that has not executed its program yet: what
-/// it calls is the library's or the standard library's business, and not that of the program.
-fn is_ours(thread: u32, exe: &[u8]) -> bool {
-    if sys::is_own_thread(thread) {
-        return true;
-    }
-    let mut path = [0; 40];
-    if write!(&mut path[..39], "/proc/{thread}/exe").is_err() {
-        return false;
-    }
-    let end = path.iter().position(|byte| *byte == 0).unwrap_or(39);
-    let mut link = [0; 4096];
-    sys::read_link(&path[..=end], &mut link) == Some(exe)
+/// Whether the call is of this process, or of a child that has not executed its program yet: it is
+/// the library's or the standard library's business, and not that of the program.
+///
+/// Such a child has the code of this process at the same addresses. A program has its code at random
+/// ones. Procfs would show the same, and its dentries are a bottleneck where processes come and go.
+fn is_ours(notification: &Notification, code: &[Range<u64>]) -> bool {
+    sys::is_own_thread(notification.thread)
+        || code.iter().any(|range| range.contains(&notification.address))
+}
+
+/// Where the code of this process is.
+fn own_code() -> io::Result<Vec<Range<u64>>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let ranges = maps.lines().filter_map(|line| {
+        let (addresses, rest) = line.split_once(' ')?;
+        let (start, end) = addresses.split_once('-')?;
+        let parse = |address| u64::from_str_radix(address, 16).ok();
+        rest.starts_with("r-xp").then_some(parse(start)?..parse(end)?)
+    });
+    Ok(ranges.collect())
 }

@@ -14,6 +14,8 @@ pub(crate) struct Notification {
     /// The calling thread.
     pub(crate) thread: u32,
     pub(crate) call: i64,
+    /// Where the call was made.
+    pub(crate) address: u64,
 }
 
 /// Puts a filter on the calling thread, and on all threads and processes that come from it, which
@@ -81,7 +83,7 @@ pub(crate) fn receive(listener: BorrowedFd<'_>) -> io::Result<Notification> {
         return Err(io::Error::last_os_error());
     }
     let libc::seccomp_notif { id, pid, data, .. } = notification;
-    Ok(Notification { id, thread: pid, call: data.nr.into() })
+    Ok(Notification { id, thread: pid, call: data.nr.into(), address: data.instruction_pointer })
 }
 
 /// Has the call fail with `errno`, or be made. Whether the caller still waits for the answer: a
@@ -109,15 +111,6 @@ pub(crate) fn answer(
 pub(crate) fn is_own_thread(thread: u32) -> bool {
     // SAFETY: all are integers, and no signal is sent.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, 0) == 0 }
-}
-
-/// Reads what the symbolic link `path`, which ends with a NUL, leads to. It allocates nothing.
-pub(crate) fn read_link<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    assert_eq!(path.last(), Some(&0));
-    // SAFETY: the path ends with a NUL, and the kernel writes no more than the length of the buffer.
-    let length =
-        unsafe { libc::readlink(path.as_ptr().cast(), buffer.as_mut_ptr().cast(), buffer.len()) };
-    buffer.get(..usize::try_from(length).ok()?)
 }
 
 /// Blocks `SIGUSR1`, and nothing else, in the calling thread.
